@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * The contract between migrate_fast.ko and user space.
+ *
+ * Opening /dev/migrate-fast (root only, CAP_SYS_ADMIN) makes a *session*. A
+ * session is given the RAM files of one VM (files of the filesystem mfram),
+ * tracks which of their pages are written, digests pages and sends pages to
+ * a socket. Closing the last descriptor undoes all of it; the VM never
+ * notices.
+ *
+ * Units: unless a field says "bytes", positions and lengths count pages of
+ * MIGRATE_FAST_PAGE_SIZE bytes from the start of the RAM file.
+ *
+ * Rules that hold for every ioctl here:
+ *  - The size of the structure is part of the ioctl number. A newer, longer
+ *    structure is accepted by an older module when the part that it does not
+ *    know is zero (else E2BIG); a shorter one is extended by zeroes. A
+ *    structure shorter than its first published version is EINVAL.
+ *  - Flags that the module does not know, and reserved fields that are not
+ *    zero, are EINVAL.
+ *  - Any ioctl but MIGRATE_FAST_HANDSHAKE fails with EPROTO until the
+ *    handshake was made.
+ *  - Outputs are written last. EFAULT on the way out leaves the effect of the
+ *    call in place, as with read(2).
+ *  - All may sleep. Long ones can be interrupted: they then return success
+ *    with less done than asked for, or EINTR when nothing was done.
+ */
+#ifndef _UAPI_LINUX_MIGRATE_FAST_H
+#define _UAPI_LINUX_MIGRATE_FAST_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define MIGRATE_FAST_DEVICE	"/dev/migrate-fast"
+#define MIGRATE_FAST_FSTYPE	"mfram"
+/* f_type of statfs(2) on an mfram mount: "mfrm". */
+#define MIGRATE_FAST_FSMAGIC	0x6d66726d
+
+#define MIGRATE_FAST_PAGE_SIZE	4096
+/* Version of this contract; grows only when an old program would break. */
+#define MIGRATE_FAST_ABI	1
+/* RAM files in one session. */
+#define MIGRATE_FAST_MAX_RAM	64
+/* Pages of one RAM file that can be in a session (16 TiB). */
+#define MIGRATE_FAST_MAX_PAGES	(1ULL << 32)
+
+/* What this module can do: bits of migrate_fast_handshake.features. */
+#define MIGRATE_FAST_FEATURE_TRACK	(1ULL << 0) /* START, HARVEST, PEEK */
+#define MIGRATE_FAST_FEATURE_HASH	(1ULL << 1) /* HASH */
+#define MIGRATE_FAST_FEATURE_SEND	(1ULL << 2) /* SEND */
+
+/**
+ * struct migrate_fast_handshake - MIGRATE_FAST_HANDSHAKE, always first
+ * @abi: in: MIGRATE_FAST_ABI of the caller; out: that of the module
+ * @reserved: 0
+ * @features: in: features that the caller cannot do without; out: all that
+ *	the module has
+ *
+ * May be repeated. Errors: EPROTONOSUPPORT when @abi differs or a feature is
+ * missing (the outputs are filled in all the same, so that the caller can
+ * say what is wrong).
+ */
+struct migrate_fast_handshake {
+	__u32 abi;
+	__u32 reserved;
+	__u64 features;
+};
+
+/**
+ * struct migrate_fast_add - MIGRATE_FAST_ADD, put a RAM file into the session
+ * @fd: in: descriptor of an mfram file, open for reading and writing
+ * @flags: 0
+ * @ram: out: number of the file in this session, from 0 on; the other ioctls
+ *	name the file by it
+ * @reserved: 0
+ * @pages: out: length of the file, rounded up to whole pages
+ * @bitmap_offset: out: offset for mmap(2) of the session at which the harvest
+ *	bitmap of this file begins
+ * @bitmap_bytes: out: length of that bitmap in bytes, a multiple of the page
+ *	size
+ *
+ * The bitmap has one bit for a page: page p is bit p % 64 of the __u64 number
+ * p / 64. It is mapped MAP_SHARED, readable and writable. HARVEST sets bits
+ * in it with an atomic OR and never clears one: user space clears what it has
+ * dealt with (atomically, if another thread may harvest meanwhile), so that
+ * no page is forgotten between two calls. The module never relies on what
+ * user space writes there.
+ *
+ * The session holds the file until it is closed: the mount stays busy.
+ * Errors: EBADF @fd is not open; EMEDIUMTYPE not a file of mfram; EACCES not
+ * open for reading and writing; EEXIST the file is in this session already;
+ * ENOSPC MIGRATE_FAST_MAX_RAM files are in; EINVAL the file is empty; EFBIG
+ * it has more than MIGRATE_FAST_MAX_PAGES; ENOMEM.
+ */
+struct migrate_fast_add {
+	__s32 fd;
+	__u32 flags;
+	__u32 ram;
+	__u32 reserved;
+	__u64 pages;
+	__u64 bitmap_offset;
+	__u64 bitmap_bytes;
+};
+
+/**
+ * struct migrate_fast_start - MIGRATE_FAST_START and MIGRATE_FAST_STOP
+ * @flags: 0
+ * @reserved: 0
+ *
+ * START begins to track every file of the session that is not tracked yet:
+ * when it returns, no page of them is writable in any page table without its
+ * dirty bit. Copy the files after START, not before. While a file is tracked
+ * it cannot grow (EBUSY to whoever tries).
+ *
+ * STOP ends tracking and forgets the dirty bits. Stopping what is not
+ * tracked is no error. Large (2 MB) mappings that were split come back by
+ * and by (khugepaged) or at once with madvise(MADV_COLLAPSE).
+ *
+ * Errors of START: EBUSY another session tracks one of the files; ESTALE a
+ * file has grown since ADD; ENOMEM; EINTR. On error no file is tracked that
+ * was not tracked before.
+ */
+struct migrate_fast_start {
+	__u32 flags;
+	__u32 reserved;
+};
+
+/**
+ * struct migrate_fast_harvest - MIGRATE_FAST_HARVEST, take the dirty pages
+ * @ram: in: number of the file
+ * @flags: 0
+ * @start: in: first page, a multiple of 64
+ * @pages: in: how many pages; 0: to the end of the file
+ * @next: out: the page after the last one that was looked at. Less than
+ *	@start + @pages only when a signal came: call again with @start =
+ *	@next
+ * @dirty: out: pages whose bits were set in the bitmap by this call
+ * @carried: out: those of @dirty that somebody may still be writing by DMA
+ *	(in-flight O_DIRECT and the like). They are reported again by the next
+ *	harvest by themselves. A harvest is final only if this is 0
+ *
+ * Reports each page that was written since the last harvest (or START), makes
+ * those pages, and no others, write-protected in every process and in KVM,
+ * and sets their bits in the file's bitmap. The contents of a page, read
+ * after the call, include every write that was reported.
+ *
+ * Errors: ENOENT no such @ram; EINVAL @start not a multiple of 64 or the range
+ * leaves the file; ENODATA the file is not tracked; EINTR.
+ */
+struct migrate_fast_harvest {
+	__u32 ram;
+	__u32 flags;
+	__u64 start;
+	__u64 pages;
+	__u64 next;
+	__u64 dirty;
+	__u64 carried;
+};
+
+/**
+ * struct migrate_fast_peek - MIGRATE_FAST_PEEK, look without taking
+ * @ram: in: number of the file
+ * @flags: 0
+ * @start: in: first page, a multiple of 64
+ * @pages: in: how many pages; 0: to the end of the file
+ * @bitmap: in: user address (8 byte aligned) of a bitmap for the range, bit 0
+ *	is page @start; 0: only count. Bits after the last page of the range,
+ *	up to the end of its last __u64, are cleared
+ * @dirty: out: pages of the range that the next harvest would report
+ *
+ * Errors: as HARVEST; EINVAL @bitmap is misaligned; EFAULT.
+ */
+struct migrate_fast_peek {
+	__u32 ram;
+	__u32 flags;
+	__u64 start;
+	__u64 pages;
+	__u64 bitmap;
+	__u64 dirty;
+};
+
+/* Bits of migrate_fast_hash.flags: what to compute, and of which pages. */
+#define MIGRATE_FAST_HASH_XXH64		(1U << 0) /* fill in .xxh64 */
+#define MIGRATE_FAST_HASH_SHA256	(1U << 1) /* fill in .sha256 */
+#define MIGRATE_FAST_HASH_DIRTY		(1U << 2) /* only pages set in the bitmap */
+
+/* Bits of migrate_fast_digest.flags. */
+#define MIGRATE_FAST_DIGEST_ZERO	(1U << 0) /* all bytes are zero */
+#define MIGRATE_FAST_DIGEST_ABSENT	(1U << 1) /* a hole; implies ZERO */
+
+/**
+ * struct migrate_fast_digest - what HASH says of one page
+ * @page: number of the page in its file
+ * @flags: MIGRATE_FAST_DIGEST_*; the zero test is always made
+ * @reserved: 0
+ * @xxh64: XXH64 of the 4096 bytes with the seed of the call; 0 unless asked
+ *	for. Not cryptographic: a guest can forge it
+ * @sha256: SHA-256 of the 4096 bytes; zeroes unless asked for
+ *
+ * With XXH64 or SHA256 asked for, the digests of zero pages and holes are
+ * those of 4096 zero bytes, so that they can be compared like any other.
+ */
+struct migrate_fast_digest {
+	__u64 page;
+	__u32 flags;
+	__u32 reserved;
+	__u64 xxh64;
+	__u8 sha256[32];
+};
+
+/**
+ * struct migrate_fast_hash - MIGRATE_FAST_HASH, digests of pages
+ * @ram: in: number of the file
+ * @flags: in: MIGRATE_FAST_HASH_*; 0 tells just which pages are zero
+ * @start: in: first page
+ * @pages: in: how many pages; 0: to the end of the file
+ * @seed: in: seed of XXH64; 0 unless MIGRATE_FAST_HASH_XXH64
+ * @digests: in: user address (8 byte aligned) of an array of struct
+ *	migrate_fast_digest
+ * @max: in: entries in that array, at least 1
+ * @count: out: entries filled, in ascending order of page
+ * @next: out: the page after the last one that was looked at; less than the
+ *	end of the range when the array is full or a signal came: call again
+ *	with @start = @next
+ *
+ * No page is copied to user space and holes are not filled. A page that is
+ * written meanwhile gives the digest of no moment in particular, but is
+ * dirty afterwards. Swapped pages are read back.
+ *
+ * Errors: ENOENT no such @ram; EINVAL the range leaves the file, @max is 0,
+ * @digests misaligned, @seed without XXH64; EFAULT; EIO a page could not be
+ * read from swap; ENOMEM; EINTR.
+ */
+struct migrate_fast_hash {
+	__u32 ram;
+	__u32 flags;
+	__u64 start;
+	__u64 pages;
+	__u64 seed;
+	__u64 digests;
+	__u64 max;
+	__u64 count;
+	__u64 next;
+};
+
+/* migrate_fast_segment.ram: the segment is memory of the caller. */
+#define MIGRATE_FAST_SEGMENT_USER	0xffffffffU
+/* Segments in one SEND, and bytes in all of them together. */
+#define MIGRATE_FAST_MAX_SEGMENTS	1024
+#define MIGRATE_FAST_MAX_SEND		(1ULL << 30)
+
+/**
+ * struct migrate_fast_segment - a piece of a gather send
+ * @ram: number of the file, or MIGRATE_FAST_SEGMENT_USER
+ * @reserved: 0
+ * @offset: byte offset in the file (any, not only whole pages), or user
+ *	address
+ * @bytes: length in bytes, not 0; must not leave the file
+ */
+struct migrate_fast_segment {
+	__u32 ram;
+	__u32 reserved;
+	__u64 offset;
+	__u64 bytes;
+};
+
+/* Bits of migrate_fast_send.flags. */
+#define MIGRATE_FAST_SEND_DONTWAIT	(1U << 0) /* never wait for the peer */
+#define MIGRATE_FAST_SEND_MORE		(1U << 1) /* more follows at once */
+
+/**
+ * struct migrate_fast_send - MIGRATE_FAST_SEND, gather send to a socket
+ * @sock: in: connected stream socket, TCP or unix
+ * @flags: in: MIGRATE_FAST_SEND_*; a socket with O_NONBLOCK behaves as with
+ *	DONTWAIT
+ * @segments: in: user address (8 byte aligned) of an array of struct
+ *	migrate_fast_segment
+ * @count: in: entries in that array, 1 to MIGRATE_FAST_MAX_SEGMENTS
+ * @reserved: 0
+ * @skip: in: bytes of the gather that an earlier call has sent already: the
+ *	sum of @sent so far
+ * @sent: out: bytes that the socket has taken in this call
+ *
+ * Guest pages travel by reference (zero-copy) where the kernel can: the peer
+ * receives what the page holds when the packet is built or *resent*, which
+ * may be later than this call. That is right for pages that are tracked, and
+ * for a stopped VM until the peer has acknowledged all. Holes are sent as
+ * zeroes and not filled.
+ *
+ * Success with fewer bytes than asked for means: the socket is full
+ * (DONTWAIT), a signal came, or an error came after some bytes; the next call
+ * tells. @sent is exact in every case. Never raises SIGPIPE.
+ *
+ * Errors (only if nothing was sent): EBADF, ENOTSOCK; EOPNOTSUPP neither TCP
+ * nor unix stream; ENOTCONN; EAGAIN; EPIPE, ECONNRESET and what else the
+ * socket reports; ENOENT no such ram; EINVAL bad segment, @count or @skip;
+ * EMSGSIZE more than MIGRATE_FAST_MAX_SEND; EFAULT; EIO from swap; ENOMEM;
+ * EINTR.
+ */
+struct migrate_fast_send {
+	__s32 sock;
+	__u32 flags;
+	__u64 segments;
+	__u32 count;
+	__u32 reserved;
+	__u64 skip;
+	__u64 sent;
+};
+
+/**
+ * struct migrate_fast_counters - MIGRATE_FAST_COUNTERS, what happened so far
+ * @ram: in: number of the file
+ * @flags: out: MIGRATE_FAST_COUNTERS_*
+ * @faults: first writes of a page (or of a large folio) through a mapping
+ * @writes: write(2), fallocate(2), truncate(2), MADV_REMOVE calls that marked
+ *	pages
+ * @harvests: harvest calls
+ * @harvested: pages reported by them
+ * @carried: of those, pages reported because of a possible DMA writer
+ * @hashed: pages digested
+ * @sent_bytes: bytes of the file that were handed to sockets
+ *
+ * Counted from ADD on; @faults and @writes only while the file is tracked.
+ * Errors: ENOENT no such @ram.
+ */
+struct migrate_fast_counters {
+	__u32 ram;
+	__u32 flags;
+	__u64 faults;
+	__u64 writes;
+	__u64 harvests;
+	__u64 harvested;
+	__u64 carried;
+	__u64 hashed;
+	__u64 sent_bytes;
+};
+
+/* migrate_fast_counters.flags: the file is tracked by this session. */
+#define MIGRATE_FAST_COUNTERS_TRACKED	(1U << 0)
+
+#define MIGRATE_FAST_IOC_MAGIC	0xe6
+#define MIGRATE_FAST_HANDSHAKE \
+	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x00, struct migrate_fast_handshake)
+#define MIGRATE_FAST_ADD \
+	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x01, struct migrate_fast_add)
+#define MIGRATE_FAST_START \
+	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x02, struct migrate_fast_start)
+#define MIGRATE_FAST_STOP \
+	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x03, struct migrate_fast_start)
+#define MIGRATE_FAST_HARVEST \
+	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x04, struct migrate_fast_harvest)
+#define MIGRATE_FAST_PEEK \
+	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x05, struct migrate_fast_peek)
+#define MIGRATE_FAST_HASH \
+	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x06, struct migrate_fast_hash)
+#define MIGRATE_FAST_SEND \
+	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x07, struct migrate_fast_send)
+#define MIGRATE_FAST_COUNTERS \
+	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x08, struct migrate_fast_counters)
+
+#endif /* _UAPI_LINUX_MIGRATE_FAST_H */
