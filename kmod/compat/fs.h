@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Differences of the VFS between kernels.
+ */
+#ifndef MF_COMPAT_FS_H
+#define MF_COMPAT_FS_H
+
+#include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/splice.h>
+#include <linux/version.h>
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+#define mf_idmap		mnt_idmap
+#define mf_nop_idmap		(&nop_mnt_idmap)
+#else
+#define mf_idmap		user_namespace
+#define mf_nop_idmap		(&init_user_ns)
+#endif
+
+static inline void mf_fillattr(struct mf_idmap *idmap, u32 mask,
+			       struct inode *inode, struct kstat *stat)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	generic_fillattr(idmap, mask, inode, stat);
+#else
+	generic_fillattr(idmap, inode, stat);
+#endif
+}
+
+/* New inode: all three times are now. */
+static inline void mf_inode_init_times(struct inode *inode)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	simple_inode_init_ts(inode);
+#else
+	inode->i_atime = inode->i_mtime = current_time(inode);
+	inode_set_ctime_to_ts(inode, inode->i_mtime);
+#endif
+}
+
+/* A directory was changed. */
+static inline void mf_inode_touch(struct inode *inode)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	inode_set_mtime_to_ts(inode, inode_set_ctime_current(inode));
+#else
+	inode->i_mtime = inode_set_ctime_current(inode);
+#endif
+}
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
+#define mf_splice_read		copy_splice_read
+#else
+#define mf_splice_read		generic_file_splice_read
+#endif
+
+/*
+ * Write to @file from inside another filesystem's write. Older kernels leave
+ * the freeze protection of the inner filesystem to the caller.
+ */
+static inline ssize_t mf_iter_write(struct file *file, struct iov_iter *iter,
+				    loff_t *pos)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
+	return vfs_iter_write(file, iter, pos, 0);
+#else
+	ssize_t ret;
+
+	file_start_write(file);
+	ret = vfs_iter_write(file, iter, pos, 0);
+	file_end_write(file);
+	return ret;
+#endif
+}
+
+#endif

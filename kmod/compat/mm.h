@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Differences of the memory management between kernels.
+ */
+#ifndef MF_COMPAT_MM_H
+#define MF_COMPAT_MM_H
+
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/version.h>
+
+/* The folio at @index with a reference, or NULL. */
+static inline struct folio *mf_filemap_get(struct address_space *mapping,
+					   pgoff_t index)
+{
+	struct folio *folio = filemap_get_folio(mapping, index);
+
+	/* From 6.4 on a hole is ERR_PTR(-ENOENT). */
+	return IS_ERR(folio) ? NULL : folio;
+}
+
+/*
+ * In how many page tables the pages of @folio are, all together. Before 6.2
+ * the function of that name is not there for modules when the folio is large.
+ */
+static inline int mf_folio_mapcount(struct folio *folio)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	return folio_mapcount(folio);
+#else
+	int entire, sum;
+	long i, nr;
+
+	if (!folio_test_large(folio))
+		return atomic_read(&folio->_mapcount) + 1;
+	entire = folio_entire_mapcount(folio);
+	nr = folio_nr_pages(folio);
+	/*
+	 * Unmapping a whole folio counts down its pages first: in this order
+	 * the sum can be too low meanwhile, never too high.
+	 */
+	smp_rmb();
+	sum = entire;
+	/*
+	 * A mapping of the whole file folio counts once in each page as well
+	 * as once in the folio.
+	 */
+	for (i = 0; i < nr; i++)
+		sum += atomic_read(&folio_page(folio, i)->_mapcount) + 1 -
+		       entire;
+	return sum;
+#endif
+}
+
+#endif

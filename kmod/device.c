@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * /dev/migrate-fast: from ioctl numbers to functions, and structures of any
+ * age between user space and here.
+ */
+#include <linux/capability.h>
+#include <linux/compat.h>
+#include <linux/fs.h>
+#include <linux/migrate_fast.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/uaccess.h>
+
+#include "device.h"
+#include "hash.h"
+#include "send.h"
+#include "session.h"
+
+#define FEATURES (MIGRATE_FAST_FEATURE_TRACK | MIGRATE_FAST_FEATURE_HASH | \
+		  MIGRATE_FAST_FEATURE_SEND)
+
+union device_arg {
+	struct migrate_fast_handshake handshake;
+	struct migrate_fast_add add;
+	struct migrate_fast_start start;
+	struct migrate_fast_harvest harvest;
+	struct migrate_fast_peek peek;
+	struct migrate_fast_hash hash;
+	struct migrate_fast_send send;
+	struct migrate_fast_counters counters;
+};
+
+static int device_handshake(struct mf_session *session,
+			    struct migrate_fast_handshake *arg)
+{
+	bool fits = arg->abi == MIGRATE_FAST_ABI &&
+		    !(arg->features & ~FEATURES);
+
+	if (arg->reserved)
+		return -EINVAL;
+	arg->abi = MIGRATE_FAST_ABI;
+	arg->features = FEATURES;
+	if (!fits)
+		return -EPROTONOSUPPORT;
+	WRITE_ONCE(session->greeted, true);
+	return 0;
+}
+
+static int device_counters(struct mf_session *session,
+			   struct migrate_fast_counters *arg)
+{
+	/* All but the number of the file is output. */
+	if (memchr_inv(&arg->flags, 0, sizeof(*arg) -
+		       offsetof(struct migrate_fast_counters, flags)))
+		return -EINVAL;
+	return mf_session_counters(session, arg);
+}
+
+/* Size of the structure of a command as it is today, 0 if there is none. */
+static size_t arg_size(unsigned int nr)
+{
+	static const size_t sizes[] = {
+#define SIZE(cmd, field) \
+	[_IOC_NR(cmd)] = sizeof(((union device_arg *)NULL)->field)
+		SIZE(MIGRATE_FAST_HANDSHAKE, handshake),
+		SIZE(MIGRATE_FAST_ADD, add),
+		SIZE(MIGRATE_FAST_START, start),
+		SIZE(MIGRATE_FAST_STOP, start),
+		SIZE(MIGRATE_FAST_HARVEST, harvest),
+		SIZE(MIGRATE_FAST_PEEK, peek),
+		SIZE(MIGRATE_FAST_HASH, hash),
+		SIZE(MIGRATE_FAST_SEND, send),
+		SIZE(MIGRATE_FAST_COUNTERS, counters),
+#undef SIZE
+	};
+
+	return nr < ARRAY_SIZE(sizes) ? sizes[nr] : 0;
+}
+
+static int dispatch(struct mf_session *session, unsigned int nr,
+		    union device_arg *arg)
+{
+	if (nr == _IOC_NR(MIGRATE_FAST_HANDSHAKE))
+		return device_handshake(session, &arg->handshake);
+	if (!READ_ONCE(session->greeted))
+		return -EPROTO;
+
+	switch (nr) {
+	case _IOC_NR(MIGRATE_FAST_ADD):
+		return mf_session_add(session, &arg->add);
+	case _IOC_NR(MIGRATE_FAST_START):
+		return mf_session_start(session, &arg->start);
+	case _IOC_NR(MIGRATE_FAST_STOP):
+		return mf_session_stop(session, &arg->start);
+	case _IOC_NR(MIGRATE_FAST_HARVEST):
+		return mf_session_harvest(session, &arg->harvest);
+	case _IOC_NR(MIGRATE_FAST_PEEK):
+		return mf_session_peek(session, &arg->peek);
+	case _IOC_NR(MIGRATE_FAST_HASH):
+		return mf_session_hash(session, &arg->hash);
+	case _IOC_NR(MIGRATE_FAST_SEND):
+		return mf_session_send(session, &arg->send);
+	default:
+		return device_counters(session, &arg->counters);
+	}
+}
+
+static long device_ioctl(struct file *file, unsigned int cmd,
+			 unsigned long user_arg)
+{
+	void __user *user = (void __user *)user_arg;
+	size_t theirs = _IOC_SIZE(cmd), ours = arg_size(_IOC_NR(cmd));
+	union device_arg arg;
+	int err;
+
+	if (_IOC_TYPE(cmd) != MIGRATE_FAST_IOC_MAGIC ||
+	    _IOC_DIR(cmd) != (_IOC_READ | _IOC_WRITE) || !ours)
+		return -ENOTTY;
+	/* Today's sizes are the first published ones. */
+	if (theirs < ours)
+		return -EINVAL;
+	memset(&arg, 0, sizeof(arg));
+	err = copy_struct_from_user(&arg, ours, user, theirs);
+	if (err)
+		return err;
+
+	err = dispatch(file->private_data, _IOC_NR(cmd), &arg);
+	/* A handshake that failed says what there is. */
+	if (err && err != -EPROTONOSUPPORT)
+		return err;
+	if (copy_to_user(user, &arg, min(ours, theirs)))
+		return -EFAULT;
+	return err;
+}
+
+static int device_open(struct inode *inode, struct file *file)
+{
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	file->private_data = mf_session_new();
+	return file->private_data ? 0 : -ENOMEM;
+}
+
+static int device_release(struct inode *inode, struct file *file)
+{
+	mf_session_free(file->private_data);
+	return 0;
+}
+
+static int device_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	return mf_session_mmap(file->private_data, vma);
+}
+
+static const struct file_operations device_fops = {
+	.owner		= THIS_MODULE,
+	.open		= device_open,
+	.release	= device_release,
+	.unlocked_ioctl	= device_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+	.mmap		= device_mmap,
+	.llseek		= noop_llseek,
+};
+
+static struct miscdevice device = {
+	.minor	= MISC_DYNAMIC_MINOR,
+	.name	= "migrate-fast",
+	.fops	= &device_fops,
+	.mode	= 0600,
+};
+
+int mf_device_init(void)
+{
+	return misc_register(&device);
+}
+
+void mf_device_exit(void)
+{
+	misc_deregister(&device);
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Mappings of a RAM file.
+ *
+ * A mapping refers to the shmem file itself, whose fault and mempolicy code
+ * looks at vma->vm_file. Its methods are shmem's but for two. That there is a
+ * page_mkwrite at all makes the kernel map pages of shared mappings read-only
+ * until it was asked: so every first write of a page by anybody, guest, VMM,
+ * vhost or DMA, passes by here.
+ *
+ * Large folios: page_mkwrite without a page table entry can be followed by a
+ * writable PMD. Then the whole folio counts as written. While the file is
+ * tracked .fault prevents that, so that a write counts for 4 KiB only.
+ *
+ * Lock order: mmap_lock (read) -> folio lock -> page table lock.
+ */
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/pagemap.h>
+
+#include "map.h"
+#include "ram.h"
+#include "track.h"
+
+static struct vm_operations_struct mf_vm_ops;
+/* Those of shmem; they are the same for every file. */
+static const struct vm_operations_struct *shmem_ops;
+static DEFINE_MUTEX(vm_ops_lock);
+
+static struct mf_ram *vma_ram(const struct vm_area_struct *vma)
+{
+	return vma->vm_file->private_data;
+}
+
+static vm_fault_t map_page_mkwrite(struct vm_fault *vmf)
+{
+	struct folio *folio = page_folio(vmf->page);
+	struct mf_ram *ram = vma_ram(vmf->vma);
+
+	folio_lock(folio);
+	if (folio->mapping != mf_ram_mapping(ram)) {
+		/* Truncated or migrated under us: fault again. */
+		folio_unlock(folio);
+		return VM_FAULT_NOPAGE;
+	}
+	if (folio_test_large(folio) && !vmf->pte)
+		mf_track_fault(ram, folio->index, folio_nr_pages(folio));
+	else
+		mf_track_fault(ram, vmf->pgoff, 1);
+	/* Locked until the entry is writable: harvest relies on it. */
+	return VM_FAULT_LOCKED;
+}
+
+static int leave_pte(pte_t *pte, unsigned long addr, void *data)
+{
+	return 0;
+}
+
+/*
+ * The folio is large, locked, and about to be mapped. Leave a page table where
+ * a PMD would go: with one in place the kernel maps single pages. Nobody can
+ * put a PMD of this folio there meanwhile, that takes the folio lock. Failure
+ * is harmless: then the whole folio is marked.
+ */
+static void prevent_pmd(struct vm_fault *vmf)
+{
+	if (pmd_none(*vmf->pmd))
+		apply_to_page_range(vmf->vma->vm_mm, vmf->address & PAGE_MASK,
+				    PAGE_SIZE, leave_pte, NULL);
+}
+
+/*
+ * Map just the page at the faulting address, read-only. The write then faults
+ * again, with an entry, and is counted for this page alone.
+ */
+static vm_fault_t map_one_readonly(struct vm_fault *vmf)
+{
+	unsigned int flags = vmf->flags;
+	vm_fault_t ret;
+
+	/* filemap_map_pages() maps what it maps as this flag says. */
+	vmf->flags &= ~FAULT_FLAG_WRITE;
+	ret = shmem_ops->map_pages(vmf, vmf->pgoff, vmf->pgoff);
+	vmf->flags = flags;
+	/* It leaves the entry that it looked at, unlocked and unmapped. */
+	vmf->pte = NULL;
+	return ret;
+}
+
+static vm_fault_t map_fault(struct vm_fault *vmf)
+{
+	vm_fault_t ret = shmem_ops->fault(vmf);
+	struct folio *folio;
+
+	if (!(ret & VM_FAULT_LOCKED) || !(vmf->vma->vm_flags & VM_SHARED))
+		return ret;
+	folio = page_folio(vmf->page);
+	if (!folio_test_large(folio) ||
+	    !rcu_access_pointer(vma_ram(vmf->vma)->track))
+		return ret;
+
+	prevent_pmd(vmf);
+	if (!(vmf->flags & FAULT_FLAG_WRITE))
+		return ret;
+
+	folio_unlock(folio);
+	folio_put(folio);
+	vmf->page = NULL;
+	if (map_one_readonly(vmf) & VM_FAULT_NOPAGE)
+		return VM_FAULT_NOPAGE;
+	/* Somebody else had the folio locked: this write marks all of it. */
+	return shmem_ops->fault(vmf);
+}
+
+/* Our methods are made from shmem's at the first mapping. */
+static void make_vm_ops(const struct vm_operations_struct *ops)
+{
+	mutex_lock(&vm_ops_lock);
+	if (!shmem_ops) {
+		mf_vm_ops = *ops;
+		mf_vm_ops.fault = map_fault;
+		mf_vm_ops.page_mkwrite = map_page_mkwrite;
+		/* Read without the lock by faults of later mappings only. */
+		shmem_ops = ops;
+	}
+	mutex_unlock(&vm_ops_lock);
+}
+
+/**
+ * mf_map_adopt - give a mapping of a shmem file our methods
+ * @vma: as shmem has made it
+ *
+ * Context: mmap_lock held for writing.
+ */
+void mf_map_adopt(struct vm_area_struct *vma)
+{
+	make_vm_ops(vma->vm_ops);
+	vma->vm_ops = &mf_vm_ops;
+}
+
+/**
+ * mf_map_mmap - map a RAM file
+ * @ram: the file
+ * @vma: the new mapping; its file becomes that of shmem
+ *
+ * The mapping holds the shmem file, which holds @ram, the backing mount and
+ * the module: it stays usable after the file of ours and even its mount are
+ * gone.
+ *
+ * Context: mmap_lock held for writing. Return: 0 or what shmem says.
+ */
+int mf_map_mmap(struct mf_ram *ram, struct vm_area_struct *vma)
+{
+	/* Ends in mf_map_adopt(). */
+	int err = call_mmap(ram->shmem, vma);
+
+	if (!err)
+		vma_set_file(vma, ram->shmem);
+	return err;
+}

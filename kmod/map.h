@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Mappings of RAM files.
+ */
+#ifndef MF_MAP_H
+#define MF_MAP_H
+
+struct file;
+struct mf_ram;
+struct vm_area_struct;
+
+void mf_map_adopt(struct vm_area_struct *vma);
+int mf_map_mmap(struct mf_ram *ram, struct vm_area_struct *vma);
+
+#endif

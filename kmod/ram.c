@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * RAM files: regular files of mfram whose pages live in a shmem file.
+ *
+ * Every way to change a file that does not go through a mapping ends in a
+ * function here that marks the pages afterwards: write(2) and its kin,
+ * fallocate(2), truncate(2), and MADV_REMOVE, which calls .fallocate of the
+ * shmem file.
+ */
+#include <linux/fs.h>
+#include <linux/falloc.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/mount.h>
+#include <linux/pagemap.h>
+#include <linux/shmem_fs.h>
+#include <linux/slab.h>
+#include <linux/uio.h>
+
+#include "compat/fs.h"
+#include "compat/mm.h"
+#include "map.h"
+#include "ram.h"
+#include "track.h"
+
+/* The methods of the shmem files: shmem's, but for a few. Made once. */
+static struct file_operations backing_fops;
+static struct inode_operations backing_iops;
+static DEFINE_MUTEX(backing_fops_lock);
+
+static struct mf_ram *inode_ram(const struct inode *inode)
+{
+	return inode->i_private;
+}
+
+static struct mf_ram *file_ram(const struct file *file)
+{
+	return inode_ram(file_inode(file));
+}
+
+static struct inode *shmem_inode(const struct mf_ram *ram)
+{
+	return file_inode(ram->shmem);
+}
+
+/* The size lives in the shmem file; ours follows, under our inode lock. */
+static void follow_size(struct inode *inode)
+{
+	i_size_write(inode, i_size_read(shmem_inode(inode_ram(inode))));
+}
+
+/*
+ * A tracked file has bits for so many pages and no more. Called under our
+ * inode lock, under which tracking begins and ends.
+ */
+static bool would_outgrow(struct mf_ram *ram, loff_t size)
+{
+	struct mf_track *track = rcu_dereference_protected(ram->track, true);
+
+	return track && size > (loff_t)(track->pages << PAGE_SHIFT);
+}
+
+/* Methods of the shmem file, reached through mappings. */
+
+/* MADV_REMOVE; nothing else finds this file. */
+static long backing_fallocate(struct file *shmem, int mode, loff_t offset,
+			      loff_t len)
+{
+	struct mf_ram *ram = shmem->private_data;
+	long err = ram->shmem_fops->fallocate(shmem, mode, offset, len);
+
+	mf_track_write(ram, offset, offset + len);
+	return err;
+}
+
+/*
+ * Ours comes by here for each mapping; remap_file_pages(2) does so by itself,
+ * for a new mapping in place of one of ours.
+ */
+static int backing_mmap(struct file *shmem, struct vm_area_struct *vma)
+{
+	struct mf_ram *ram = shmem->private_data;
+	int err = ram->shmem_fops->mmap(shmem, vma);
+
+	if (!err)
+		mf_map_adopt(vma);
+	return err;
+}
+
+static int backing_release(struct inode *inode, struct file *shmem)
+{
+	struct mf_ram *ram = shmem->private_data;
+	int err = 0;
+
+	/*
+	 * Somebody may still hold the path (O_PATH through map_files). With
+	 * nothing mapped any more an ordinary shmem file does no harm, and
+	 * must not lead into a module that may be gone.
+	 */
+	inode->i_fop = ram->shmem_fops;
+	inode->i_op = ram->shmem_iops;
+	if (ram->shmem_fops->release)
+		err = ram->shmem_fops->release(inode, shmem);
+	kfree(ram);
+	return err;
+}
+
+/*
+ * /proc/PID/map_files could open the shmem file anew, past our methods: what
+ * is written there would be lost to tracking.
+ */
+static int backing_reopen(struct inode *inode, struct file *file)
+{
+	return -EACCES;
+}
+
+static const struct file_operations backing_reopen_fops = {
+	.owner	= THIS_MODULE,
+	.open	= backing_reopen,
+};
+
+/* Nor truncate it by that path. What we do to it ourselves does not ask. */
+static int backing_permission(struct mf_idmap *idmap, struct inode *inode,
+			      int mask)
+{
+	return -EACCES;
+}
+
+/* Made from the methods that shmem gives to @shmem. */
+static void make_backing_ops(const struct file *shmem)
+{
+	const struct file_operations *shmem_fops = shmem->f_op;
+
+	mutex_lock(&backing_fops_lock);
+	if (!backing_fops.owner) {
+		backing_fops = *shmem_fops;
+		backing_fops.owner = THIS_MODULE;
+		backing_fops.mmap = backing_mmap;
+		backing_fops.fallocate = backing_fallocate;
+		backing_fops.release = backing_release;
+		/* shmem's insists on its own methods; mremap comes by here. */
+		backing_fops.get_unmapped_area = thp_get_unmapped_area;
+		backing_iops = *file_inode(shmem)->i_op;
+		backing_iops.permission = backing_permission;
+	}
+	mutex_unlock(&backing_fops_lock);
+}
+
+/* Methods of our file. */
+
+static ssize_t ram_read_iter(struct kiocb *iocb, struct iov_iter *to)
+{
+	struct mf_ram *ram = file_ram(iocb->ki_filp);
+	ssize_t ret = vfs_iter_read(ram->shmem, to, &iocb->ki_pos, 0);
+
+	file_accessed(iocb->ki_filp);
+	return ret;
+}
+
+static ssize_t ram_write_iter(struct kiocb *iocb, struct iov_iter *from)
+{
+	struct inode *inode = file_inode(iocb->ki_filp);
+	struct mf_ram *ram = inode_ram(inode);
+	loff_t pos, done;
+	ssize_t ret;
+
+	inode_lock(inode);
+	ret = generic_write_checks(iocb, from);
+	if (ret <= 0)
+		goto unlock;
+	pos = iocb->ki_pos;
+	if (would_outgrow(ram, pos + ret)) {
+		ret = -EBUSY;
+		goto unlock;
+	}
+	ret = file_modified(iocb->ki_filp);
+	if (ret)
+		goto unlock;
+	done = pos + iov_iter_count(from);
+	ret = mf_iter_write(ram->shmem, from, &iocb->ki_pos);
+	/*
+	 * A short write may have touched the page after the last byte that it
+	 * owns up to.
+	 */
+	if (ret < 0)
+		mf_track_write(ram, pos, pos + 1);
+	else
+		mf_track_write(ram, pos, min(done, pos + ret + 1));
+	follow_size(inode);
+unlock:
+	inode_unlock(inode);
+	return ret;
+}
+
+static long ram_fallocate(struct file *file, int mode, loff_t offset,
+			  loff_t len)
+{
+	struct inode *inode = file_inode(file);
+	struct mf_ram *ram = inode_ram(inode);
+	long err;
+
+	inode_lock(inode);
+	err = -EBUSY;
+	if (!(mode & FALLOC_FL_KEEP_SIZE) && would_outgrow(ram, offset + len))
+		goto unlock;
+	err = file_modified(file);
+	if (err)
+		goto unlock;
+	file_start_write(ram->shmem);
+	err = ram->shmem_fops->fallocate(ram->shmem, mode, offset, len);
+	file_end_write(ram->shmem);
+	/* Plain allocation changes no byte: a hole reads as zeroes as well. */
+	if (mode & FALLOC_FL_PUNCH_HOLE)
+		mf_track_write(ram, offset, offset + len);
+	follow_size(inode);
+unlock:
+	inode_unlock(inode);
+	return err;
+}
+
+static loff_t ram_llseek(struct file *file, loff_t offset, int whence)
+{
+	struct inode *inode = file_inode(file);
+	struct mf_ram *ram = inode_ram(inode);
+	loff_t pos;
+
+	if (whence != SEEK_DATA && whence != SEEK_HOLE)
+		return generic_file_llseek(file, offset, whence);
+	/* The position of the shared shmem file means nothing. */
+	pos = vfs_llseek(ram->shmem, offset, whence);
+	if (pos < 0)
+		return pos;
+	return vfs_setpos(file, pos, inode->i_sb->s_maxbytes);
+}
+
+static int ram_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	file_accessed(file);
+	return mf_map_mmap(file_ram(file), vma);
+}
+
+static const struct file_operations ram_fops = {
+	.owner		= THIS_MODULE,
+	.llseek		= ram_llseek,
+	.read_iter	= ram_read_iter,
+	.write_iter	= ram_write_iter,
+	.fallocate	= ram_fallocate,
+	.mmap		= ram_mmap,
+	.get_unmapped_area = thp_get_unmapped_area,
+	.fsync		= noop_fsync,
+	.splice_read	= mf_splice_read,
+	.splice_write	= iter_file_splice_write,
+};
+
+static int ram_resize(struct inode *inode, loff_t size)
+{
+	struct mf_ram *ram = inode_ram(inode);
+	struct iattr attr = { .ia_valid = ATTR_SIZE, .ia_size = size };
+	loff_t old = i_size_read(inode);
+	int err;
+
+	if (would_outgrow(ram, size))
+		return -EBUSY;
+	inode_lock_nested(shmem_inode(ram), I_MUTEX_NONDIR2);
+	err = notify_change(mf_nop_idmap, ram->shmem->f_path.dentry, &attr,
+			    NULL);
+	inode_unlock(shmem_inode(ram));
+	if (size < old)
+		mf_track_write(ram, size, old);
+	follow_size(inode);
+	return err;
+}
+
+static int ram_setattr(struct mf_idmap *idmap, struct dentry *dentry,
+		       struct iattr *attr)
+{
+	struct inode *inode = d_inode(dentry);
+	int err = setattr_prepare(idmap, dentry, attr);
+
+	if (!err && (attr->ia_valid & ATTR_SIZE))
+		err = ram_resize(inode, attr->ia_size);
+	if (!err)
+		setattr_copy(idmap, inode, attr);
+	return err;
+}
+
+static int ram_getattr(struct mf_idmap *idmap, const struct path *path,
+		       struct kstat *stat, u32 mask, unsigned int flags)
+{
+	struct inode *inode = d_inode(path->dentry);
+	struct kstat pages;
+	int err;
+
+	/* How much memory it takes is known to shmem. */
+	err = vfs_getattr(&inode_ram(inode)->shmem->f_path, &pages,
+			  STATX_BLOCKS, AT_STATX_SYNC_AS_STAT);
+	if (err)
+		return err;
+	mf_fillattr(idmap, mask, inode, stat);
+	stat->blocks = pages.blocks;
+	stat->blksize = pages.blksize;
+	return 0;
+}
+
+static const struct inode_operations ram_iops = {
+	.setattr	= ram_setattr,
+	.getattr	= ram_getattr,
+};
+
+struct mf_ram *mf_ram_from_file(struct file *file)
+{
+	return file->f_op == &ram_fops ? file_ram(file) : NULL;
+}
+
+struct folio *mf_ram_get_folio(struct mf_ram *ram, pgoff_t index)
+{
+	struct address_space *mapping = mf_ram_mapping(ram);
+	struct folio *folio = mf_filemap_get(mapping, index);
+	struct page *page;
+
+	if (folio)
+		return folio;
+	/* Only what is in swap is read: a hole would be filled. */
+	if (!xa_is_value(xa_load(&mapping->i_pages, index)))
+		return mf_filemap_get(mapping, index);
+	page = shmem_read_mapping_page_gfp(mapping, index,
+					   mapping_gfp_mask(mapping));
+	return IS_ERR(page) ? ERR_CAST(page) : page_folio(page);
+}
+
+/**
+ * mf_ram_attach - give a new inode its RAM
+ * @inode: a new regular file of mfram
+ * @backing: the tmpfs mount that the pages are accounted to
+ * @name: shown in /proc/PID/maps
+ *
+ * Context: may sleep. Return: 0, -ENOMEM, -ENOSPC.
+ */
+int mf_ram_attach(struct inode *inode, struct vfsmount *backing,
+		  const char *name)
+{
+	struct mf_ram *ram = kzalloc(sizeof(*ram), GFP_KERNEL_ACCOUNT);
+	struct file *shmem;
+
+	if (!ram)
+		return -ENOMEM;
+	shmem = shmem_file_setup_with_mnt(backing, name, 0, VM_NORESERVE);
+	if (IS_ERR(shmem)) {
+		kfree(ram);
+		return PTR_ERR(shmem);
+	}
+
+	make_backing_ops(shmem);
+	ram->shmem = shmem;
+	ram->shmem_fops = shmem->f_op;
+	ram->shmem_iops = file_inode(shmem)->i_op;
+	shmem->private_data = ram;
+	/* Each open shmem file holds the module, until after .release. */
+	__module_get(THIS_MODULE);
+	shmem->f_op = &backing_fops;
+	/* Or write(2) beyond 2 GB is EFBIG. */
+	shmem->f_flags |= O_LARGEFILE;
+	file_inode(shmem)->i_fop = &backing_reopen_fops;
+	file_inode(shmem)->i_op = &backing_iops;
+	/*
+	 * Who may do what with the file is decided at the inode of ours;
+	 * security modules know nothing of the hidden one.
+	 */
+	file_inode(shmem)->i_flags |= S_PRIVATE;
+
+	inode->i_private = ram;
+	inode->i_op = &ram_iops;
+	/*
+	 * Not inode->i_mapping as well: the kernel takes a file whose mapping
+	 * is shmem's for one of shmem, and its inode for a shmem_inode_info
+	 * (fcntl(F_ADD_SEALS)).
+	 */
+	inode->i_fop = &ram_fops;
+	return 0;
+}
+
+/**
+ * mf_ram_detach - the inode goes; mappings may stay
+ * @inode: being evicted
+ */
+void mf_ram_detach(struct inode *inode)
+{
+	struct mf_ram *ram = inode_ram(inode);
+
+	if (!ram)
+		return;
+	inode->i_private = NULL;
+	fput(ram->shmem);
+}

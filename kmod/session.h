@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A session: what one open of /dev/migrate-fast holds.
+ */
+#ifndef MF_SESSION_H
+#define MF_SESSION_H
+
+#include <linux/atomic.h>
+#include <linux/migrate_fast.h>
+#include <linux/mutex.h>
+
+struct file;
+struct mf_ram;
+struct mf_track;
+
+/**
+ * struct mf_member - a RAM file in a session
+ * @file: the mfram file; the reference keeps @ram alive
+ * @ram: the same, looked up
+ * @pages: length in pages when it was added
+ * @bitmap: what user space maps (vmalloc_user()). User space writes to it at
+ *	any time: only ever OR into it or use it as a filter
+ * @track: not NULL while this session tracks the file; under session->lock
+ * @faults: of tracks that have ended; under session->lock
+ * @writes: likewise
+ * @harvests: calls
+ * @harvested: pages reported
+ * @carried: of them, with a possible DMA writer
+ * @hashed: pages digested
+ * @sent_bytes: bytes of the file that sockets have taken
+ *
+ * Members are only ever added, so a member that was found stays valid while
+ * the session's file is held: an ioctl needs no lock for that.
+ */
+struct mf_member {
+	struct file *file;
+	struct mf_ram *ram;
+	u64 pages;
+	unsigned long *bitmap;
+	struct mf_track *track;
+	u64 faults;
+	u64 writes;
+	atomic64_t harvests;
+	atomic64_t harvested;
+	atomic64_t carried;
+	atomic64_t hashed;
+	atomic64_t sent_bytes;
+};
+
+/**
+ * struct mf_session - one open of the device
+ * @lock: serialises ADD, START, STOP, HARVEST and PEEK. Outermost of our
+ *	locks: before the inode lock of a RAM file, mmap_lock is never held
+ * @greeted: the handshake was made
+ * @count: files in @members; published with smp_store_release()
+ * @members: the files
+ */
+struct mf_session {
+	struct mutex lock;
+	bool greeted;
+	unsigned int count;
+	struct mf_member *members[MIGRATE_FAST_MAX_RAM];
+};
+
+struct mf_session *mf_session_new(void);
+void mf_session_free(struct mf_session *session);
+
+/* The member number @ram, or ERR_PTR(-ENOENT). */
+struct mf_member *mf_session_member(struct mf_session *session, u32 ram);
+
+/* Resolve "0 means to the end" and check a range against the file. */
+int mf_member_range(const struct mf_member *member, u64 start, u64 *pages);
+
+int mf_session_add(struct mf_session *session, struct migrate_fast_add *arg);
+int mf_session_start(struct mf_session *session,
+		     const struct migrate_fast_start *arg);
+int mf_session_stop(struct mf_session *session,
+		    const struct migrate_fast_start *arg);
+int mf_session_harvest(struct mf_session *session,
+		       struct migrate_fast_harvest *arg);
+int mf_session_peek(struct mf_session *session, struct migrate_fast_peek *arg);
+int mf_session_counters(struct mf_session *session,
+			struct migrate_fast_counters *arg);
+int mf_session_mmap(struct mf_session *session, struct vm_area_struct *vma);
+
+#endif
