@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Thin C library over <linux/migrate_fast.h>: one function for an ioctl.
+ *
+ * Functions return 0 (or a count) or a negative errno. They start again what
+ * a signal interrupted, except where they say that they do less than asked.
+ */
+#ifndef MF_H
+#define MF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <linux/migrate_fast.h>
+
+#define MF_PAGE_SIZE	MIGRATE_FAST_PAGE_SIZE
+
+/* A RAM file in a session. */
+struct mf_ram {
+	uint32_t number;	/* what the ioctls call it */
+	uint64_t pages;
+	uint64_t *bitmap;	/* the harvest bitmap, mapped */
+	uint64_t bitmap_bytes;
+};
+
+struct mf_harvested {
+	uint64_t dirty;
+	uint64_t carried;
+};
+
+/*
+ * Opens a session and shakes hands. On failure of the handshake *@shake still
+ * says what the module offers. -ENOENT or -ENODEV: the module is not loaded.
+ */
+int mf_open(uint64_t features, struct migrate_fast_handshake *shake);
+
+/* Adds the file @fd and maps its bitmap. */
+int mf_add(int session, int fd, struct mf_ram *ram);
+void mf_unmap(struct mf_ram *ram);
+
+int mf_start(int session);
+int mf_stop(int session);
+
+/* Takes the dirty pages of the whole file into the bitmap. */
+int mf_harvest(int session, struct mf_ram *ram, struct mf_harvested *sum);
+
+/*
+ * Looks at @pages pages from @start (0: to the end) without taking; @bitmap
+ * may be NULL. Returns the number in *@dirty.
+ */
+int mf_peek(int session, struct mf_ram *ram, uint64_t start, uint64_t pages,
+	    uint64_t *bitmap, uint64_t *dirty);
+
+/*
+ * Digests pages from @start on, at most @max and at most @pages of them.
+ * *@next is where to go on. Returns the number of digests.
+ */
+int64_t mf_hash(int session, struct mf_ram *ram, uint32_t flags,
+		uint64_t start, uint64_t pages, uint64_t seed,
+		struct migrate_fast_digest *digests, uint64_t max,
+		uint64_t *next);
+
+/*
+ * Hands the gather, less its first @skip bytes, to the socket without
+ * waiting. Returns the bytes taken, -EAGAIN if the socket is full.
+ */
+int64_t mf_send(int session, int sock, struct migrate_fast_segment *segments,
+		uint32_t count, uint64_t skip, uint32_t flags);
+
+int mf_counters(int session, struct mf_ram *ram,
+		struct migrate_fast_counters *counters);
+
+#endif /* MF_H */

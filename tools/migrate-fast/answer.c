@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Tells who asks later what became of a session: the source that has lost the
+ * connection between COMMIT and RUNNING. Only who knows the session's name,
+ * which is random, is answered.
+ */
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "receiver.h"
+#include "say.h"
+
+#define ASK_MS	5000
+
+struct asking {
+	struct receiver *receiver;
+	struct conn conn;
+	bool asked, known, back, heard;
+};
+
+static int on_ask(struct conn *conn, const struct wire_frame *frame,
+		  const uint8_t *payload)
+{
+	struct asking *asking = conn->arg;
+	const char *session, *want;
+	json_t *ask;
+
+	if (frame->type == WIRE_BYE && asking->asked) {
+		asking->heard = true;
+		return 0;
+	}
+	if (frame->type != WIRE_ASK)
+		return fail("a stranger sent a %s frame",
+			    wire_name(frame->type));
+	ask = hello_parse(payload, frame->length, conn->peer);
+	if (!ask)
+		return -1;
+	session = json_string_value(json_object_get(ask, "session"));
+	want = json_string_value(json_object_get(ask, "want"));
+	asking->known = session && !strcmp(session, asking->receiver->session);
+	asking->back = want && !strcmp(want, "back");
+	asking->asked = true;
+	json_decref(ask);
+	return 0;
+}
+
+static bool is_asked(void *arg)
+{
+	struct asking *asking = arg;
+
+	return asking->asked || asking->conn.closed;
+}
+
+static bool is_heard(void *arg)
+{
+	struct asking *asking = arg;
+
+	return asking->heard || asking->conn.closed;
+}
+
+/*
+ * Decides, if that is still open, and says what has become of it. True when
+ * the source has heard the answer: who asked may have gone meanwhile.
+ */
+static bool decide(struct asking *asking)
+{
+	struct receiver *receiver = asking->receiver;
+	const char *state = "unknown";
+	json_t *reply;
+	char *text;
+	int ret;
+
+	conn_pause(&asking->conn, true);
+	if (fail_text())
+		free(fail_take());
+	if (asking->known && receiver->stage == STAGE_PREPARED) {
+		ret = asking->back ? receiver_give_up(receiver) :
+				     receiver_run(receiver);
+		/* Not started, for whatever reason: then never. */
+		if (ret && receiver->stage == STAGE_PREPARED)
+			receiver_give_up(receiver);
+	}
+	conn_pause(&asking->conn, false);
+	if (fail_text())
+		free(fail_take());
+	if (asking->known && receiver->stage == STAGE_RUNNING)
+		state = "running";
+	else if (asking->known && receiver->stage == STAGE_GONE)
+		state = "gone";
+	reply = json_pack("{s:i, s:s, s:s}", "protocol", WIRE_VERSION,
+			  "version", "", "state", state);
+	text = need(json_dumps(reply, JSON_COMPACT));
+	json_decref(reply);
+	ret = conn_send(&asking->conn, WIRE_ANSWER, 0, text, strlen(text));
+	free(text);
+	asking->conn.expected = true;
+	if (!ret)
+		loop_until(is_heard, asking, ASK_MS);
+	note("asked by the source, answered: %s", state);
+	return asking->heard && strcmp(state, "unknown");
+}
+
+int answer(struct receiver *receiver, int listener)
+{
+	uint64_t end = now_ns() + receiver->options->linger * NSEC_PER_SEC;
+	struct asking asking;
+	bool done = false;
+	int sock;
+
+	while (!done && !loop_signal() && now_ns() < end) {
+		struct pollfd fd = { .fd = listener, .events = POLLIN };
+
+		if (loop_once(-1) && fail_text())
+			free(fail_take());
+		if (poll(&fd, 1, 0) <= 0)
+			continue;
+		sock = accept(listener, NULL, NULL);
+		if (sock < 0)
+			continue;
+		memset(&asking, 0, sizeof(asking));
+		asking.receiver = receiver;
+		conn_init(&asking.conn, sock, "who asks", ASK_MS *
+			  NSEC_PER_MSEC);
+		asking.conn.frame = on_ask;
+		asking.conn.arg = &asking;
+		loop_until(is_asked, &asking, ASK_MS);
+		if (asking.asked)
+			done = decide(&asking);
+		conn_close(&asking.conn);
+		if (fail_text())
+			free(fail_take());
+	}
+	switch (receiver->stage) {
+	case STAGE_RUNNING:
+		return 0;
+	case STAGE_GONE:
+		return fail("the VM was given back to the source");
+	default:
+		return fail("nobody has asked; the VM stays loaded and paused in this QEMU. If it runs at the source, quit this one; if the source has ended, let it run with QMP \"cont\"");
+	}
+}

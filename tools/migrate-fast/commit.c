@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who owns the VM. Never two, never none:
+ *
+ *	before COMMIT	the source; whatever fails, it lets the VM run on
+ *	COMMIT said	the destination; the source does not run it again
+ *			unless the destination says that it never will
+ *			(REFUSED), or the operator does
+ *	RUNNING heard	the destination; the source ends its QEMU
+ *
+ * If no answer comes, the source stays paused with its memory intact, and
+ * "migrate-fast resolve" asks again.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "hook.h"
+#include "resolve.h"
+#include "say.h"
+#include "sender.h"
+
+/* QEMU may wait for the locks of disk images that the peer still holds. */
+#define CONT_TRIES	50
+#define CANCEL_MS	5000
+#define QUIT_MS		10000
+#define ASK_EACH_NS	(500 * NSEC_PER_MSEC)
+
+static bool is_answered(void *arg)
+{
+	struct sender *sender = arg;
+
+	return sender->answered_running || sender->refused;
+}
+
+static bool is_gone(void *arg)
+{
+	return ((struct vm *)arg)->qmp.gone;
+}
+
+/* The VM runs over there; what is left here is an empty shell. */
+static void moved(struct sender *sender)
+{
+	struct stats *stats = &sender->stats;
+	json_t *reply;
+
+	conn_pause(&sender->conn, true);
+	sender_part(sender, PART_COMMIT);
+	stats->downtime_ms = sender->was_running ? ms_since(stats->stopped) : 0;
+	stats->result = RESULT_MOVED;
+	if (conn_open(&sender->conn)) {
+		sender->conn.expected = true;
+		conn_send(&sender->conn, WIRE_BYE, 0, NULL, 0);
+	}
+	reply = qmp_try(&sender->vm.qmp, "quit", NULL, QUIT_MS);
+	json_decref(reply);
+	if (loop_until(is_gone, &sender->vm, QUIT_MS))
+		note("the VM has moved, but QEMU here has not ended: end it by hand, it must not run");
+}
+
+static int unknown(struct sender *sender)
+{
+	const struct options *options = sender->options;
+	char *cause = fail_take();
+
+	sender->stats.result = RESULT_UNKNOWN;
+	fail("state unknown: the VM was handed over, but %s has not confirmed that it runs there (%s). It stays paused here, memory intact. Ask with: migrate-fast resolve --qmp %s --to %s --session %s",
+	     sender->conn.peer, cause, options->qmp, options->to,
+	     sender->session);
+	free(cause);
+	return -1;
+}
+
+/*
+ * The connection is lost, but perhaps not the network: asks for as long as
+ * the destination may take to notice.
+ */
+static enum outcome ask(struct sender *sender)
+{
+	const struct options *options = sender->options;
+	uint64_t end = now_ns() + options->timeout * NSEC_PER_MSEC;
+	enum outcome outcome;
+
+	progress_phase(&sender->progress, "asking");
+	for (;;) {
+		outcome = resolve_ask(options->to, sender->session, false,
+				      options->timeout);
+		if (outcome != OUTCOME_SILENT || now_ns() >= end)
+			return outcome;
+		free(fail_take());
+		loop_sleep(ASK_EACH_NS);
+	}
+}
+
+int commit(struct sender *sender)
+{
+	const struct options *options = sender->options;
+	struct conn *conn = &sender->conn;
+	int ret;
+
+	progress_phase(&sender->progress, "committing");
+	if (hook("commit") || loop_check())
+		return -1;
+	if (!conn_open(conn) || sender->refused)
+		return fail("connection to %s lost before the commit",
+			    conn->peer);
+	/* No signal, and no failure, from here on lets the VM run here. */
+	loop_uncancellable(true);
+	guard_dismiss(&sender->guard);
+	sender->committed = true;
+	ret = conn_send(conn, WIRE_COMMIT, 0, NULL, 0);
+	if (!ret)
+		ret = loop_until(is_answered, sender,
+				 (unsigned int)options->timeout);
+	if (sender->refused) {
+		sender->committed = false;
+		return -1;
+	}
+	if (!sender->answered_running) {
+		if (ret > 0)
+			fail("no answer for %llu ms",
+			     (unsigned long long)options->timeout);
+		conn_close(conn);
+		switch (ask(sender)) {
+		case OUTCOME_RUNNING:
+			break;
+		case OUTCOME_GONE:
+			sender->committed = false;
+			return fail("the destination has given the VM up");
+		default:
+			return unknown(sender);
+		}
+		free(fail_text() ? fail_take() : NULL);
+	}
+	moved(sender);
+	return 0;
+}
+
+static bool has_ended(void *arg)
+{
+	struct vm *vm = arg;
+
+	return vm->qmp.gone || vm->migration == VM_MIGRATION_COMPLETED ||
+	       vm->migration == VM_MIGRATION_FAILED;
+}
+
+static int run_on(struct sender *sender)
+{
+	struct qmp *qmp = &sender->vm.qmp;
+	json_t *reply = NULL;
+	const char *desc;
+	int tries;
+
+	for (tries = 0; tries < CONT_TRIES; tries++) {
+		reply = qmp_try(qmp, "cont", NULL, QMP_MS);
+		if (!reply || !json_object_get(reply, "error"))
+			break;
+		if (tries + 1 < CONT_TRIES) {
+			json_decref(reply);
+			reply = NULL;
+			loop_sleep(100 * NSEC_PER_MSEC);
+		}
+	}
+	desc = json_string_value(json_object_get(
+			json_object_get(reply, "error"), "desc"));
+	if (reply && !desc) {
+		json_decref(reply);
+		return 0;
+	}
+	fail("the VM could not be resumed at the source: %s. Look at QEMU there (QMP \"query-status\", \"cont\")",
+	     desc ? desc : "QEMU does not answer");
+	json_decref(reply);
+	return -1;
+}
+
+void resume(struct sender *sender)
+{
+	struct stats *stats = &sender->stats;
+	struct vm *vm = &sender->vm;
+	char *cause = fail_take(), *second;
+	json_t *reply;
+
+	loop_uncancellable(true);
+	conn_pause(&sender->conn, true);
+	stats->error = cause;
+	stats->result = RESULT_FAILED;
+	/* QEMU hangs in "migrate" as long as its socket is open. */
+	devstate_close(&sender->devstate, vm);
+	if (sender->devstate.running && !vm->qmp.gone && !has_ended(vm)) {
+		reply = qmp_try(&vm->qmp, "migrate_cancel", NULL, QMP_MS);
+		json_decref(reply);
+		loop_until(has_ended, vm, CANCEL_MS);
+	}
+	if (sender->stopped) {
+		if (fail_text())
+			free(fail_take());
+		if (run_on(sender)) {
+			stats->result = RESULT_STRANDED;
+			second = fail_take();
+			note("%s", second);
+			free(second);
+		} else {
+			stats->downtime_ms = ms_since(stats->stopped);
+		}
+	} else if (vm->qmp.gone && sender->was_running) {
+		stats->result = RESULT_STRANDED;
+	}
+	guard_dismiss(&sender->guard);
+	vm_restore_capabilities(vm);
+	vm_close_session(vm);
+	if (stats->device_bytes && sender->conn.dead)
+		note("if the destination had loaded the VM already, it waits there, paused; to end it: migrate-fast resolve --qmp %s --to %s --session %s",
+		     sender->options->qmp, sender->options->to,
+		     sender->session);
+	/* The guest first, the peer second: it waits for our word anyway. */
+	conn_farewell(&sender->conn, WIRE_FAIL, cause);
+	if (fail_text())
+		free(fail_take());
+}

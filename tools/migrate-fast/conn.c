@@ -1,0 +1,517 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A connection to the other end; see conn.h. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/tcp.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "conn.h"
+#include "say.h"
+
+/* Queued control frames; a peer that lets more pile up does not read. */
+#define MAX_QUEUED	(4 << 20)
+/* Frames handled before others have their turn. */
+#define RX_BUDGET	64
+#define RX_NS		(50 * NSEC_PER_MSEC)
+/* The peer has so long to hear the last word. */
+#define FAREWELL_MS	3000
+
+static int lost(struct conn *conn, const char *why)
+{
+	conn->broken = true;
+	conn->dead = true;
+	conn->watch.events = 0;
+	return fail("connection to %s lost: %s. Is migrate-fast still running there, and does the network stand?",
+		    conn->peer, why);
+}
+
+int conn_write_error(struct conn *conn, int err)
+{
+	return lost(conn, err == ETIMEDOUT ?
+		    "it does not answer any more (network cut, or host down)" :
+		    strerror(err));
+}
+
+static int flush_some(struct conn *conn)
+{
+	while (conn->out_done < conn->out_len) {
+		ssize_t n = send(conn->sock, conn->out + conn->out_done,
+				 conn->out_len - conn->out_done,
+				 MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN) {
+			conn->watch.events |= POLLOUT;
+			return 0;
+		}
+		if (n < 0) {
+			/*
+			 * What the peer had to say before it closed (the
+			 * reason) is worth more than "broken pipe".
+			 */
+			if (errno == EPIPE || errno == ECONNRESET) {
+				int err = errno;
+
+				conn->watch.events = POLLIN;
+				while (!conn->closed &&
+				       !conn->watch.ready(&conn->watch, POLLIN) &&
+				       !conn->closed)
+					;
+				errno = err;
+			}
+			return conn_write_error(conn, errno);
+		}
+		conn->out_done += (size_t)n;
+		conn_sent(conn, (uint64_t)n);
+	}
+	conn->out_done = 0;
+	conn->out_len = 0;
+	conn->watch.events &= ~POLLOUT;
+	return 0;
+}
+
+void conn_sent(struct conn *conn, uint64_t bytes)
+{
+	conn->tx_bytes += bytes;
+	conn->last_tx = now_ns();
+}
+
+/* The header is there: is it one, and where does its payload go? */
+static int begin_frame(struct conn *conn)
+{
+	const char *wrong = wire_unpack(conn->header, &conn->cur);
+	void *dest = NULL;
+
+	if (wrong) {
+		conn->broken = true;
+		return fail("%s sent garbage: %s", conn->peer, wrong);
+	}
+	conn->header_got = 0;
+	conn->dest_got = 0;
+	if (conn->place && conn->place(conn, &conn->cur, &dest))
+		return -1;
+	conn->dest = dest;
+	if (!dest) {
+		if (conn->cur.length > WIRE_MAX_BYTES) {
+			conn->broken = true;
+			return fail("%s sent a %s frame out of place",
+				    conn->peer, wire_name(conn->cur.type));
+		}
+		conn->dest = conn->buf;
+	}
+	conn->in_payload = true;
+	return 0;
+}
+
+static int end_frame(struct conn *conn)
+{
+	conn->in_payload = false;
+	if (conn->cur.type == WIRE_BEAT)
+		return 0;
+	return conn->frame(conn, &conn->cur, conn->dest);
+}
+
+/*
+ * Reads the rest of a payload to its place and, in the same call, the next
+ * header: a system call for a frame.
+ */
+static int receive(struct conn *conn)
+{
+	struct iovec iov[2];
+	size_t left = 0;
+	ssize_t n;
+	int err;
+
+	if (conn->in_payload) {
+		left = conn->cur.length - conn->dest_got;
+		if (!left)
+			return end_frame(conn) ? -1 : 1;
+	}
+	iov[0].iov_base = conn->in_payload ? conn->dest + conn->dest_got : NULL;
+	iov[0].iov_len = left;
+	iov[1].iov_base = conn->header + conn->header_got;
+	iov[1].iov_len = WIRE_HEADER - conn->header_got;
+	n = readv(conn->sock, left ? iov : iov + 1, left ? 2 : 1);
+	if (n < 0) {
+		err = errno;
+		if (err == EINTR || err == EAGAIN)
+			return 0;
+		if (err == EFAULT) {
+			conn->broken = true;
+			return fail("no memory left for the VM's RAM here: the file system (mount option size=), the memory control group or the host is full");
+		}
+		return conn_write_error(conn, err);
+	}
+	if (n == 0) {
+		conn->closed = true;
+		conn->watch.events = 0;
+		if (conn->expected)
+			return 0;
+		return lost(conn, conn->header_got || conn->in_payload ?
+			    "it was closed in the middle of a frame" :
+			    "it was closed by the other side");
+	}
+	conn->last_rx = now_ns();
+	conn->rx_bytes += (uint64_t)n;
+	if ((size_t)n < left) {
+		conn->dest_got += (size_t)n;
+		return 1;
+	}
+	if (left) {
+		n -= (ssize_t)left;
+		conn->dest_got += left;
+		if (end_frame(conn))
+			return -1;
+	}
+	conn->header_got += (size_t)n;
+	if (conn->header_got == WIRE_HEADER && begin_frame(conn))
+		return -1;
+	return 1;
+}
+
+static int conn_ready(struct watch *watch, short revents)
+{
+	struct conn *conn = watch->arg;
+	uint64_t end = now_ns() + RX_NS;
+	int budget = RX_BUDGET, ret = 1;
+
+	if ((revents & POLLOUT) && !conn->mid_frame && flush_some(conn))
+		return -1;
+	if (!(revents & (POLLIN | POLLERR | POLLHUP)))
+		return 0;
+	/* Frames may take long to handle (digests): others want a turn. */
+	while (ret > 0 && budget-- && !conn->closed && !conn->broken &&
+	       now_ns() < end)
+		ret = receive(conn);
+	return ret < 0 ? -1 : 0;
+}
+
+static int conn_tick(struct ticker *ticker, uint64_t now)
+{
+	struct conn *conn = ticker->arg;
+
+	if (conn->broken || conn->closed)
+		return 0;
+	if (now > conn->last_rx && now - conn->last_rx > conn->timeout) {
+		conn->broken = true;
+		conn->dead = true;
+		return fail("%s has given no sign of life for %.0f s: network cut, host down or migrate-fast stopped there (--timeout)",
+			    conn->peer,
+			    (double)(now - conn->last_rx) / NSEC_PER_SEC);
+	}
+	if (now - conn->last_tx > NSEC_PER_SEC && !conn->mid_frame &&
+	    !conn->out_len)
+		return conn_send(conn, WIRE_BEAT, 0, NULL, 0);
+	return 0;
+}
+
+void conn_init(struct conn *conn, int sock, const char *peer, uint64_t timeout)
+{
+	unsigned int ms = (unsigned int)(timeout / NSEC_PER_MSEC);
+	int one = 1;
+
+	conn->sock = sock;
+	snprintf(conn->peer, sizeof(conn->peer), "%s", peer);
+	conn->timeout = timeout;
+	conn->last_rx = now_ns();
+	conn->last_tx = conn->last_rx;
+	conn->buf = need(malloc(WIRE_MAX_BYTES));
+	setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(sock, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	setsockopt(sock, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+	fcntl(sock, F_SETFL, fcntl(sock, F_GETFL) | O_NONBLOCK);
+	conn->watch = (struct watch){
+		.fd = sock,
+		.events = POLLIN,
+		.ready = conn_ready,
+		.arg = conn,
+	};
+	conn->ticker = (struct ticker){ .tick = conn_tick, .arg = conn };
+	loop_add(&conn->watch);
+	loop_add_ticker(&conn->ticker);
+}
+
+void conn_pause(struct conn *conn, bool pause)
+{
+	if (conn->sock < 0 || conn->paused == pause)
+		return;
+	conn->paused = pause;
+	if (pause) {
+		loop_del(&conn->watch);
+		loop_del_ticker(&conn->ticker);
+		return;
+	}
+	conn->last_rx = now_ns();
+	loop_add(&conn->watch);
+	loop_add_ticker(&conn->ticker);
+}
+
+bool conn_open(const struct conn *conn)
+{
+	return conn->sock >= 0 && !conn->broken && !conn->closed;
+}
+
+double conn_rtt_ms(const struct conn *conn)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(conn->sock, IPPROTO_TCP, TCP_INFO, &info, &len))
+		return 0;
+	/* The least of late: queues and busy hosts only add to it. */
+	return info.tcpi_min_rtt == UINT32_MAX ? 0 : info.tcpi_min_rtt / 1000.0;
+}
+
+void conn_close(struct conn *conn)
+{
+	if (conn->sock < 0)
+		return;
+	loop_del(&conn->watch);
+	loop_del_ticker(&conn->ticker);
+	close(conn->sock);
+	conn->sock = -1;
+	free(conn->buf);
+	free(conn->out);
+	conn->buf = NULL;
+	conn->out = NULL;
+	conn->out_len = 0;
+	conn->out_done = 0;
+	conn->out_size = 0;
+}
+
+static void queue(struct conn *conn, const struct wire_frame *frame,
+		  const void *payload)
+{
+	size_t total = WIRE_HEADER + (size_t)frame->length;
+
+	if (conn->out_len + total > conn->out_size) {
+		conn->out_size = (conn->out_len + total) * 2;
+		conn->out = need(realloc(conn->out, conn->out_size));
+	}
+	wire_pack(conn->out + conn->out_len, frame);
+	if (frame->length)
+		memcpy(conn->out + conn->out_len + WIRE_HEADER, payload,
+		       frame->length);
+	conn->out_len += total;
+}
+
+void conn_farewell(struct conn *conn, enum wire_type type, const char *text)
+{
+	uint64_t end = now_ns() + FAREWELL_MS * NSEC_PER_MSEC;
+	struct wire_frame frame = { .type = (uint16_t)type };
+	size_t len = strlen(text);
+	struct pollfd fd;
+	ssize_t n = 1;
+
+	if (conn->sock >= 0 && !conn->dead && !conn->closed) {
+		frame.length = (uint32_t)len;
+		if (!conn->mid_frame) {
+			queue(conn, &frame, text);
+			send(conn->sock, conn->out + conn->out_done,
+			     conn->out_len - conn->out_done,
+			     MSG_NOSIGNAL | MSG_DONTWAIT);
+		}
+		shutdown(conn->sock, SHUT_WR);
+		fd = (struct pollfd){ .fd = conn->sock, .events = POLLIN };
+		while (n != 0 && now_ns() < end) {
+			poll(&fd, 1, 100);
+			n = recv(conn->sock, conn->buf, WIRE_MAX_BYTES,
+				 MSG_DONTWAIT);
+			if (n < 0 && errno != EAGAIN && errno != EINTR)
+				break;
+		}
+	}
+	conn_close(conn);
+}
+
+int conn_send_frame(struct conn *conn, const struct wire_frame *frame,
+		    const void *payload)
+{
+	size_t total = WIRE_HEADER + (size_t)frame->length;
+
+	if (conn->sock < 0 || conn->broken)
+		return fail("no connection to %s", conn->peer);
+	if (conn->out_len + total > MAX_QUEUED)
+		return fail("%s does not read what it is sent", conn->peer);
+	queue(conn, frame, payload);
+	return conn->mid_frame ? 0 : flush_some(conn);
+}
+
+int conn_send(struct conn *conn, enum wire_type type, uint64_t page,
+	      const void *payload, size_t length)
+{
+	struct wire_frame frame = {
+		.type = (uint16_t)type,
+		.length = (uint32_t)length,
+		.page = page,
+	};
+
+	return conn_send_frame(conn, &frame, payload);
+}
+
+static bool is_flushed(void *arg)
+{
+	return ((struct conn *)arg)->out_len == 0;
+}
+
+int conn_flush(struct conn *conn)
+{
+	return loop_until(is_flushed, conn, 0) ? -1 : 0;
+}
+
+int conn_wait_writable(struct conn *conn)
+{
+	struct pollfd fd = { .fd = conn->sock, .events = POLLOUT };
+
+	/*
+	 * The loop would call flush_some() when the socket is writable, and
+	 * return; so ask for the event, look, and go round.
+	 */
+	conn->watch.events |= POLLOUT;
+	while (poll(&fd, 1, 0) == 0)
+		if (loop_once(-1))
+			return -1;
+	if (!conn->out_len)
+		conn->watch.events &= ~POLLOUT;
+	/* Signs of life and signals are heeded even if it is always writable. */
+	return loop_check();
+}
+
+/* Splits HOST:PORT, [V6]:PORT or :PORT. */
+static int split(const char *where, char **host, char **port)
+{
+	const char *colon = strrchr(where, ':');
+	const char *begin = where, *end = colon;
+
+	if (!colon || !colon[1])
+		return fail("\"%s\" is no address: write HOST:PORT, or [V6ADDRESS]:PORT",
+			    where);
+	if (*begin == '[') {
+		begin++;
+		if (end <= begin || *--end != ']')
+			return fail("\"%s\" is no address: write [V6ADDRESS]:PORT",
+				    where);
+	}
+	*host = end > begin ? need(strndup(begin, (size_t)(end - begin))) : NULL;
+	*port = need(strdup(colon + 1));
+	return 0;
+}
+
+static int look_up(const char *where, bool passive, struct addrinfo **list)
+{
+	struct addrinfo hints = {
+		.ai_socktype = SOCK_STREAM,
+		.ai_flags = passive ? AI_PASSIVE : 0,
+	};
+	char *host = NULL, *port = NULL;
+	int err;
+
+	if (split(where, &host, &port))
+		return -1;
+	if (!host && !passive)
+		return fail("\"%s\" names no host: write HOST:PORT", where);
+	err = getaddrinfo(host, port, &hints, list);
+	free(host);
+	free(port);
+	if (err)
+		return fail("\"%s\": %s", where, gai_strerror(err));
+	return 0;
+}
+
+static int connect_one(const struct addrinfo *ai, uint64_t timeout)
+{
+	int sock, err = 0;
+	socklen_t len = sizeof(err);
+	struct pollfd fd;
+
+	sock = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC |
+		      SOCK_NONBLOCK, ai->ai_protocol);
+	if (sock < 0)
+		return -1;
+	if (connect(sock, ai->ai_addr, ai->ai_addrlen) == 0)
+		return sock;
+	if (errno == EINPROGRESS) {
+		fd.fd = sock;
+		fd.events = POLLOUT;
+		if (poll(&fd, 1, (int)(timeout / NSEC_PER_MSEC)) == 0)
+			err = ETIMEDOUT;
+		else
+			getsockopt(sock, SOL_SOCKET, SO_ERROR, &err, &len);
+		if (!err)
+			return sock;
+		errno = err;
+	}
+	err = errno;
+	close(sock);
+	errno = err;
+	return -1;
+}
+
+int conn_connect(struct conn *conn, const char *to, uint64_t timeout)
+{
+	struct addrinfo *list, *ai;
+	int sock = -1, err;
+
+	conn->sock = -1;
+	if (look_up(to, false, &list))
+		return -1;
+	for (ai = list; ai && sock < 0; ai = ai->ai_next)
+		sock = connect_one(ai, timeout);
+	err = errno;
+	freeaddrinfo(list);
+	if (sock < 0)
+		return fail("cannot connect to %s: %s. Does \"migrate-fast recv\" listen there?",
+			    to, strerror(err));
+	conn_init(conn, sock, to, timeout);
+	return 0;
+}
+
+static int listen_one(const struct addrinfo *ai)
+{
+	int sock, one = 1, zero = 0, err;
+
+	sock = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC,
+		      ai->ai_protocol);
+	if (sock < 0)
+		return -1;
+	setsockopt(sock, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (ai->ai_family == AF_INET6)
+		setsockopt(sock, IPPROTO_IPV6, IPV6_V6ONLY, &zero,
+			   sizeof(zero));
+	if (bind(sock, ai->ai_addr, ai->ai_addrlen) == 0 &&
+	    listen(sock, 4) == 0)
+		return sock;
+	err = errno;
+	close(sock);
+	errno = err;
+	return -1;
+}
+
+int conn_listen(const char *at)
+{
+	static const int families[] = { AF_INET6, AF_INET };
+	struct addrinfo *list, *ai;
+	int sock = -1;
+	size_t i;
+
+	if (look_up(at, true, &list))
+		return -1;
+	/* IPv6 first: its wildcard takes both. */
+	for (i = 0; i < 2; i++)
+		for (ai = list; ai && sock < 0; ai = ai->ai_next)
+			if (ai->ai_family == families[i])
+				sock = listen_one(ai);
+	freeaddrinfo(list);
+	if (sock < 0)
+		return fail("cannot listen on %s: %s", at, strerror(errno));
+	return sock;
+}

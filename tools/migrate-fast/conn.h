@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* A connection to the other end: frames both ways, signs of life. */
+#ifndef CONN_H
+#define CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "loop.h"
+#include "wire.h"
+
+struct conn {
+	int sock;
+	char peer[128];			/* for messages */
+	struct watch watch;
+	struct ticker ticker;
+	uint64_t timeout;		/* ns without a sign of life */
+	uint64_t last_rx, last_tx;
+	uint64_t tx_bytes, rx_bytes;
+	bool mid_frame;			/* a gather is half sent: no other frame */
+	bool closed;			/* the peer has closed */
+	bool expected;			/* ... and that is no failure */
+	bool broken;			/* nothing sensible comes from it any more */
+	bool paused;
+	bool dead;			/* ... nor does anything get through */
+
+	/*
+	 * Where the payload of a frame shall be placed: sets *@dest to memory
+	 * of at least @frame->length bytes, or leaves it NULL: conn's own
+	 * buffer. Returns 0, or -1 after fail(). May be NULL.
+	 */
+	int (*place)(struct conn *conn, const struct wire_frame *frame,
+		     void **dest);
+	/* A whole frame. Returns 0, or -1 after fail(). */
+	int (*frame)(struct conn *conn, const struct wire_frame *frame,
+		     const uint8_t *payload);
+	void *arg;
+
+	/* Receiving. */
+	uint8_t header[WIRE_HEADER];
+	size_t header_got;
+	bool in_payload;
+	struct wire_frame cur;
+	uint8_t *dest;
+	size_t dest_got;
+	uint8_t *buf;			/* WIRE_MAX_BYTES */
+
+	/* Sending control frames. */
+	uint8_t *out;
+	size_t out_len, out_done, out_size;
+};
+
+/*
+ * Says a last word (FAIL, REFUSED), if the peer can be reached at all, and
+ * closes. What the peer has under way is read and forgotten: closing over
+ * unread bytes would reset the connection and destroy the word.
+ */
+void conn_farewell(struct conn *conn, enum wire_type type, const char *text);
+
+/* Resolves and connects. @to is HOST:PORT or [V6]:PORT. */
+int conn_connect(struct conn *conn, const char *to, uint64_t timeout);
+/* Takes over a connected socket. */
+void conn_init(struct conn *conn, int sock, const char *peer, uint64_t timeout);
+void conn_close(struct conn *conn);
+bool conn_open(const struct conn *conn);
+/*
+ * Leaves the connection alone, or looks at it again. Nothing that the peer
+ * says or does may disturb what must be done to the end: QEMU told to go on,
+ * or to quit.
+ */
+void conn_pause(struct conn *conn, bool pause);
+/* The round trip time of the network, by the kernel; 0 if it has none. */
+double conn_rtt_ms(const struct conn *conn);
+
+/* Queues a frame and sends what the socket takes. */
+int conn_send(struct conn *conn, enum wire_type type, uint64_t page,
+	      const void *payload, size_t length);
+int conn_send_frame(struct conn *conn, const struct wire_frame *frame,
+		    const void *payload);
+/* Waits until all that was queued is handed to the socket. */
+int conn_flush(struct conn *conn);
+/* Waits until the socket takes more. For those who write to it themselves. */
+int conn_wait_writable(struct conn *conn);
+/* Somebody else has sent so much: counts and is a sign of life. */
+void conn_sent(struct conn *conn, uint64_t bytes);
+int conn_write_error(struct conn *conn, int err);
+
+/* Binds a listening socket to [ADDR]:PORT. Returns it, or -1. */
+int conn_listen(const char *at);
+
+#endif /* CONN_H */

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Frames of pages on their way to the socket; see gather.h. */
+#include <errno.h>
+#include <string.h>
+
+#include "gather.h"
+#include "hook.h"
+#include "say.h"
+
+/* So much goes to the socket at a time; also the grain of the rate limit. */
+#define FLUSH_BYTES	(1 << 20)
+
+static int add(struct gather *gather, enum wire_type type, unsigned int ram,
+	       uint64_t page)
+{
+	struct wire_frame *last = NULL;
+
+	if (gather->nr_frames)
+		last = &gather->frames[gather->nr_frames - 1];
+	if (last && last->type == type && last->ram == ram &&
+	    last->page + last->count == page &&
+	    (type == WIRE_ZERO || last->count < WIRE_MAX_PAGES)) {
+		last->count++;
+	} else {
+		if (gather->nr_frames == GATHER_FRAMES && gather_flush(gather))
+			return -1;
+		last = &gather->frames[gather->nr_frames++];
+		*last = (struct wire_frame){
+			.type = (uint16_t)type,
+			.ram = (uint16_t)ram,
+			.count = 1,
+			.page = page,
+		};
+		gather->bytes += WIRE_HEADER;
+	}
+	if (type == WIRE_PAGES) {
+		last->length += MF_PAGE_SIZE;
+		gather->bytes += MF_PAGE_SIZE;
+	}
+	return gather->bytes >= FLUSH_BYTES ? gather_flush(gather) : 0;
+}
+
+int gather_page(struct gather *gather, unsigned int ram, uint64_t page)
+{
+	return add(gather, WIRE_PAGES, ram, page);
+}
+
+int gather_zero(struct gather *gather, unsigned int ram, uint64_t page)
+{
+	return add(gather, WIRE_ZERO, ram, page);
+}
+
+static unsigned int build(struct gather *gather)
+{
+	struct migrate_fast_segment *segment = gather->segments;
+	unsigned int i;
+
+	for (i = 0; i < gather->nr_frames; i++) {
+		const struct wire_frame *frame = &gather->frames[i];
+
+		wire_pack(gather->headers[i], frame);
+		*segment++ = (struct migrate_fast_segment){
+			.ram = MIGRATE_FAST_SEGMENT_USER,
+			.offset = (uintptr_t)gather->headers[i],
+			.bytes = WIRE_HEADER,
+		};
+		if (!frame->length)
+			continue;
+		*segment++ = (struct migrate_fast_segment){
+			.ram = gather->vm->ram[frame->ram].mf.number,
+			.offset = frame->page * MF_PAGE_SIZE,
+			.bytes = frame->length,
+		};
+	}
+	return (unsigned int)(segment - gather->segments);
+}
+
+int gather_flush(struct gather *gather)
+{
+	struct conn *conn = gather->conn;
+	uint64_t done = 0;
+	unsigned int count;
+	int64_t n;
+
+	if (!gather->nr_frames)
+		return 0;
+	if (hook("hash-send"))
+		return -1;
+	if (gather->rate && rate_wait(gather->rate, gather->bytes))
+		return -1;
+	/* Control frames first: they were said first. */
+	if (conn_flush(conn))
+		return -1;
+	count = build(gather);
+	conn->mid_frame = true;
+	while (done < gather->bytes) {
+		n = mf_send(gather->vm->session, conn->sock, gather->segments,
+			    count, done, 0);
+		if (n == -EAGAIN) {
+			if (conn_wait_writable(conn))
+				return -1;
+			continue;
+		}
+		if (n < 0)
+			return conn_write_error(conn, (int)-n);
+		done += (uint64_t)n;
+		conn_sent(conn, (uint64_t)n);
+		if (loop_check())
+			return -1;
+	}
+	conn->mid_frame = false;
+	gather->nr_frames = 0;
+	gather->bytes = 0;
+	return 0;
+}

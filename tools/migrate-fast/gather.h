@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Frames of pages on their way to the socket, without copying the pages. */
+#ifndef GATHER_H
+#define GATHER_H
+
+#include <stdint.h>
+
+#include "conn.h"
+#include "rate.h"
+#include "vm.h"
+
+#define GATHER_FRAMES	(MIGRATE_FAST_MAX_SEGMENTS / 2)
+
+struct gather {
+	struct vm *vm;
+	struct conn *conn;
+	struct rate *rate;		/* NULL: full speed */
+	struct migrate_fast_segment segments[MIGRATE_FAST_MAX_SEGMENTS];
+	uint8_t headers[GATHER_FRAMES][WIRE_HEADER];
+	struct wire_frame frames[GATHER_FRAMES];
+	unsigned int nr_frames;
+	uint64_t bytes;
+};
+
+/* Add one page; neighbours become one frame. 0, or -1 after fail(). */
+int gather_page(struct gather *gather, unsigned int ram, uint64_t page);
+int gather_zero(struct gather *gather, unsigned int ram, uint64_t page);
+/* Sends what was added. */
+int gather_flush(struct gather *gather);
+
+#endif /* GATHER_H */

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Places where a test can hold the program still, or break a rule to see
+ * that its test notices. MIGRATE_FAST_TEST=NAME[:MS][,NAME[:MS]]...
+ *
+ *	hash-send	wait between hashing pages and sending them
+ *	round		wait after each round
+ *	stopped		wait when the VM has just been stopped
+ *	device		wait before the device state is released
+ *	load		(recv) wait before QEMU is given the device state
+ *	prepared	(recv) wait before PREPARED is said
+ *	commit		wait before COMMIT is said
+ *	committed	(recv) wait after COMMIT was heard
+ *	running		(recv) wait before RUNNING is said
+ *	trust-hash	break the rule of pages.c that a hash must be certain
+ *	lose-page	do not send one page of the first round
+ *
+ * Unset, as in real life, it costs a comparison.
+ */
+#ifndef HOOK_H
+#define HOOK_H
+
+#include <stdbool.h>
+
+/* Waits as long as the environment says for @name. 0, or -1 after fail(). */
+int hook(const char *name);
+bool hook_set(const char *name);
+
+#endif /* HOOK_H */

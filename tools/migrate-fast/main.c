@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0
+/* migrate-fast: moves running QEMU/KVM VMs to other hosts. Command line. */
+#include <argp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "loop.h"
+#include "options.h"
+#include "say.h"
+#include "size.h"
+#include "version.h"
+
+enum {
+	OPT_QMP = 256, OPT_TO, OPT_LISTEN, OPT_REPORT, OPT_SESSION, OPT_WORD,
+	OPT_MAX_DOWNTIME, OPT_DOWNTIME_LIMIT, OPT_MAX_ROUNDS,
+	OPT_MAX_BANDWIDTH, OPT_TIMEOUT, OPT_LINGER, OPT_FORCE, OPT_VERIFY,
+	OPT_JSON, OPT_NO_MEMORY_CHECK, OPT_BACK,
+};
+
+const char *argp_program_version = "migrate-fast " MIGRATE_FAST_VERSION;
+
+#define QMP_OPTION \
+	{ "qmp", OPT_QMP, "PATH", 0, "QMP socket of the VM's QEMU", 0 }
+#define TIMEOUT_OPTION \
+	{ "timeout", OPT_TIMEOUT, "MS", 0, \
+	  "The other side is lost after so long without a sign of life (default 10000)", 0 }
+#define JSON_OPTION \
+	{ "json", OPT_JSON, NULL, 0, \
+	  "One JSON object per event and line on standard output; the last is the result", 0 }
+
+static const struct argp_option send_options[] = {
+	QMP_OPTION,
+	{ "to", OPT_TO, "HOST:PORT", 0,
+	  "Where \"migrate-fast recv\" listens", 0 },
+	{ "max-downtime", OPT_MAX_DOWNTIME, "MS", 0,
+	  "Stop the VM when the rest is predicted to take no longer (default 50)", 0 },
+	{ "downtime-limit", OPT_DOWNTIME_LIMIT, "MS", 0,
+	  "When more rounds do not help, stop the VM if the rest is predicted to take no longer than this (default 1000), else fail", 0 },
+	{ "force-switchover", OPT_FORCE, NULL, 0,
+	  "... or stop it then however long the rest takes", 0 },
+	{ "max-rounds", OPT_MAX_ROUNDS, "N", 0,
+	  "Rounds of copying while the VM runs (default 30)", 0 },
+	{ "max-bandwidth", OPT_MAX_BANDWIDTH, "RATE", 0,
+	  "Bytes per second while the VM runs: 100M, or 800Mbit", 0 },
+	{ "verify", OPT_VERIFY, NULL, 0,
+	  "Compare all memory by SHA-256 after the stop (lengthens the downtime)", 0 },
+	{ "report", OPT_REPORT, "FILE", 0, "Write the result there as JSON", 0 },
+	TIMEOUT_OPTION, JSON_OPTION,
+	{ 0 }
+};
+
+static const struct argp_option recv_options[] = {
+	QMP_OPTION,
+	{ "listen", OPT_LISTEN, "[ADDR]:PORT", 0, "Where to wait", 0 },
+	{ "linger", OPT_LINGER, "S", 0,
+	  "How long to wait for \"resolve\" if the connection is lost around the commit (default 3600)", 0 },
+	{ "no-memory-check", OPT_NO_MEMORY_CHECK, NULL, 0,
+	  "Do not refuse a VM for which memory seems too small", 0 },
+	TIMEOUT_OPTION, JSON_OPTION,
+	{ 0 }
+};
+
+static const struct argp_option check_options[] = {
+	QMP_OPTION,
+	{ 0 }
+};
+
+static const struct argp_option resolve_options[] = {
+	QMP_OPTION,
+	{ "to", OPT_TO, "HOST:PORT", 0, "Where the destination listens", 0 },
+	{ "session", OPT_SESSION, "ID", 0, "The session, as send named it", 0 },
+	{ "back", OPT_BACK, NULL, 0,
+	  "If the VM waits over there, give it up there and run it here", 0 },
+	{ "word", OPT_WORD, "source|destination", 0,
+	  "The operator's word where the VM runs from now on; asks nobody", 0 },
+	TIMEOUT_OPTION,
+	{ 0 }
+};
+
+static void parse_number(struct argp_state *state, const char *arg,
+			 const char *name, uint64_t min, uint64_t max,
+			 uint64_t *number)
+{
+	if (number_parse(arg, min, max, number))
+		argp_error(state, "--%s: \"%s\" is no number from %llu to %llu",
+			   name, arg, (unsigned long long)min,
+			   (unsigned long long)max);
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct options *options = state->input;
+
+	switch (key) {
+	case OPT_QMP:
+		options->qmp = arg;
+		break;
+	case OPT_TO:
+		options->to = arg;
+		break;
+	case OPT_LISTEN:
+		options->listen = arg;
+		break;
+	case OPT_REPORT:
+		options->report = arg;
+		break;
+	case OPT_SESSION:
+		options->session = arg;
+		break;
+	case OPT_WORD:
+		if (strcmp(arg, "source") && strcmp(arg, "destination"))
+			argp_error(state, "--word: source or destination");
+		options->word = arg;
+		break;
+	case OPT_MAX_DOWNTIME:
+		parse_number(state, arg, "max-downtime", 1, 3600000,
+			     &options->max_downtime);
+		break;
+	case OPT_DOWNTIME_LIMIT:
+		parse_number(state, arg, "downtime-limit", 1, 3600000,
+			     &options->downtime_limit);
+		break;
+	case OPT_MAX_ROUNDS:
+		parse_number(state, arg, "max-rounds", 1, 10000,
+			     &options->max_rounds);
+		break;
+	case OPT_MAX_BANDWIDTH:
+		if (size_parse(arg, &options->max_bandwidth))
+			argp_error(state, "--max-bandwidth: \"%s\" is no rate; write 100M (bytes per second) or 800Mbit",
+				   arg);
+		break;
+	case OPT_TIMEOUT:
+		parse_number(state, arg, "timeout", 1000, 3600000,
+			     &options->timeout);
+		break;
+	case OPT_LINGER:
+		parse_number(state, arg, "linger", 0, 1000000000,
+			     &options->linger);
+		break;
+	case OPT_FORCE:
+		options->force_switchover = true;
+		break;
+	case OPT_VERIFY:
+		options->verify = true;
+		break;
+	case OPT_JSON:
+		options->json = true;
+		break;
+	case OPT_NO_MEMORY_CHECK:
+		options->no_memory_check = true;
+		break;
+	case OPT_BACK:
+		options->back = true;
+		break;
+	case ARGP_KEY_ARG:
+		argp_error(state, "\"%s\" is too much", arg);
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+#define EXIT_DOC \
+	"\nExit status: 0 moved, 1 failed and the VM runs at the source, " \
+	"2 usage error, 3 state unknown (see resolve), " \
+	"4 failed and the VM could not be resumed at the source."
+
+static const struct command {
+	const char *name;
+	int (*run)(const struct options *options);
+	struct argp argp;
+} commands[] = {
+	{ "send", cmd_send, {
+		.options = send_options, .parser = parse,
+		.doc = "Moves the running VM of the QEMU at --qmp to another host.\v"
+		"Example:\n"
+		"  migrate-fast send --qmp /run/vm1.qmp --to host2:7700\n"
+		EXIT_DOC } },
+	{ "recv", cmd_recv, {
+		.options = recv_options, .parser = parse,
+		.doc = "Takes over a VM into the QEMU at --qmp, which was started with -incoming defer.\v"
+		"Example:\n"
+		"  migrate-fast recv --qmp /run/vm1.qmp --listen :7700\n"
+		"\nExit status: 0 the VM runs here, 1 it was not taken over, "
+		"2 usage error, 3 the VM waits here, paused, and nobody has "
+		"said whether it may run." } },
+	{ "check", cmd_check, {
+		.options = check_options, .parser = parse,
+		.doc = "Tells whether this host, and with --qmp this VM, is ready, and what to change if not.\v"
+		"Exit status: 0 ready, 1 not." } },
+	{ "resolve", cmd_resolve, {
+		.options = resolve_options, .parser = parse,
+		.doc = "Ends the state \"unknown\": asks the destination what became of the VM.\v"
+		"Example:\n"
+		"  migrate-fast resolve --qmp /run/vm1.qmp --to host2:7700 --session ID\n"
+		"\nExit status: 0 the VM runs at the destination, 1 it runs "
+		"at the source, 2 usage error, 3 still unknown." } },
+};
+
+#define NR_COMMANDS	(sizeof(commands) / sizeof(commands[0]))
+
+static void usage(FILE *out)
+{
+	fputs("Usage: migrate-fast COMMAND [OPTION...]\n"
+	      "Moves running QEMU/KVM VMs whose RAM lies in files of mfram.\n"
+	      "\n"
+	      "  send      move a VM from here\n"
+	      "  recv      take a VM over here\n"
+	      "  check     is this host, is this VM ready?\n"
+	      "  resolve   after a lost connection: where does the VM run?\n"
+	      "\n"
+	      "Example, from host1 to host2:\n"
+	      "  host2# qemu-system-x86_64 ... -qmp unix:/run/vm1.qmp,server=on,wait=off -incoming defer\n"
+	      "  host2# migrate-fast recv --qmp /run/vm1.qmp --listen :7700\n"
+	      "  host1# migrate-fast send --qmp /run/vm1.qmp --to host2:7700\n"
+	      "\n"
+	      "migrate-fast COMMAND --help tells the options. See also migrate-fast(8).\n"
+	      "Exit status: 0 moved, 1 failed and the VM runs at the source, 2 usage error,\n"
+	      "3 state unknown, 4 failed and the VM could not be resumed at the source.\n",
+	      out);
+}
+
+/* What a command cannot do without. */
+static void require(const struct command *command,
+		    const struct options *options)
+{
+	const char *missing = NULL;
+
+	if (command->run == cmd_check)
+		return;
+	if (!options->qmp)
+		missing = "--qmp PATH";
+	else if (command->run == cmd_send && !options->to)
+		missing = "--to HOST:PORT";
+	else if (command->run == cmd_recv && !options->listen)
+		missing = "--listen [ADDR]:PORT";
+	else if (command->run == cmd_resolve && !options->word &&
+		 (!options->to || !options->session))
+		missing = "--to HOST:PORT and --session ID, or --word";
+	if (!missing)
+		return;
+	fprintf(stderr, "migrate-fast: %s needs %s; see migrate-fast %s --help\n",
+		command->name, missing, command->name);
+	exit(EXIT_USAGE);
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = {
+		.max_downtime = 50,
+		.downtime_limit = 1000,
+		.max_rounds = 30,
+		.timeout = 10000,
+		.linger = 3600,
+	};
+	char name[32];
+	size_t i;
+
+	argp_err_exit_status = EXIT_USAGE;
+	if (argc > 1 && !strcmp(argv[1], "--help")) {
+		usage(stdout);
+		return 0;
+	}
+	if (argc > 1 && !strcmp(argv[1], "--version")) {
+		puts(argp_program_version);
+		return 0;
+	}
+	for (i = 0; argc > 1 && i < NR_COMMANDS; i++) {
+		const struct command *command = &commands[i];
+
+		if (strcmp(argv[1], command->name))
+			continue;
+		snprintf(name, sizeof(name), "migrate-fast %s", command->name);
+		argv[1] = name;
+		argp_parse(&command->argp, argc - 1, argv + 1, 0, NULL,
+			   &options);
+		require(command, &options);
+		say_set(options.json);
+		loop_signals();
+		return command->run(&options);
+	}
+	if (argc > 1)
+		fprintf(stderr, "migrate-fast: \"%s\" is no command\n", argv[1]);
+	usage(stderr);
+	return EXIT_USAGE;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the command line asked for. */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct options {
+	const char *qmp;
+	const char *to;			/* send, resolve */
+	const char *listen;		/* recv */
+	const char *report;
+	const char *session;		/* resolve */
+	const char *word;		/* resolve: source or destination */
+	uint64_t max_downtime;		/* ms */
+	uint64_t downtime_limit;	/* ms */
+	uint64_t max_rounds;
+	uint64_t max_bandwidth;		/* bytes per second; 0: no limit */
+	uint64_t timeout;		/* ms */
+	uint64_t linger;		/* s; recv */
+	bool force_switchover;
+	bool verify;
+	bool json;
+	bool no_memory_check;		/* recv */
+	bool back;			/* resolve */
+};
+
+/* Exit status; the man page and --help tell them too. */
+enum exit_status {
+	EXIT_MOVED = 0,
+	EXIT_FAILED = 1,
+	EXIT_USAGE = 2,
+	EXIT_UNKNOWN = 3,
+	EXIT_STRANDED = 4,
+};
+
+int cmd_send(const struct options *options);
+int cmd_recv(const struct options *options);
+int cmd_check(const struct options *options);
+int cmd_resolve(const struct options *options);
+
+#endif /* OPTIONS_H */

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What is known of each page, and which of them have to be sent. */
+#ifndef PAGES_H
+#define PAGES_H
+
+#include <stdint.h>
+
+#include "gather.h"
+#include "progress.h"
+#include "stats.h"
+#include "vm.h"
+
+enum scan {
+	SCAN_ALL,	/* first round: every page */
+	SCAN_DIRTY,	/* pages in the bitmap, but those being written now */
+	SCAN_LAST,	/* pages in the bitmap; the VM is stopped */
+};
+
+/* Of one RAM file. */
+struct pages {
+	struct ram *ram;
+	unsigned int number;	/* on the wire */
+	uint64_t *hash;		/* XXH64 of what was last sent */
+	uint64_t *certain;	/* the destination has exactly .hash */
+	uint64_t *zero;		/* the destination has zeroes */
+	uint64_t *in_flight;	/* sent since the last harvest */
+};
+
+struct pager {
+	struct vm *vm;
+	struct gather gather;
+	struct progress *progress;
+	struct pages *pages;	/* one for each RAM file */
+	struct migrate_fast_digest *digests;
+	uint64_t *hot;
+	uint64_t seed;
+	uint64_t hashed, hash_ns;
+};
+
+void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
+		struct progress *progress);
+void pages_free(struct pager *pager);
+/* Takes the dirty pages of all files into their bitmaps. */
+int pages_harvest(struct pager *pager, struct mf_harvested *sum);
+/* Counts the pages that a harvest would take now. */
+int pages_peek(struct pager *pager, uint64_t *dirty);
+/* Classifies and sends; fills in .pages and .postponed of @round. */
+int pages_scan(struct pager *pager, enum scan scan, struct round *round);
+
+#endif /* PAGES_H */

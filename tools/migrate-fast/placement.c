@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Puts what comes over the wire into the VM's RAM. Every number in a frame is
+ * checked against the RAM files before anything is touched.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "receiver.h"
+#include "say.h"
+#include "verify.h"
+
+/* Fewer zero pages than these are written, not punched: 2 MB pages stay. */
+#define PUNCH_PAGES	512
+#define ZERO_BYTES	(64 * 1024)
+
+static int check_range(struct receiver *receiver,
+		       const struct wire_frame *frame)
+{
+	struct vm *vm = &receiver->vm;
+
+	if (receiver->stage == STAGE_COPYING && !receiver->load &&
+	    frame->ram < vm->rams && frame->count &&
+	    frame->page < vm->ram[frame->ram].mf.pages &&
+	    frame->count <= vm->ram[frame->ram].mf.pages - frame->page)
+		return 0;
+	receiver->conn.broken = true;
+	if (receiver->stage != STAGE_COPYING || receiver->load)
+		return fail("%s sent a %s frame out of turn",
+			    receiver->conn.peer, wire_name(frame->type));
+	return fail("%s sent a %s frame for pages that do not exist",
+		    receiver->conn.peer, wire_name(frame->type));
+}
+
+/* Pages go from the socket straight to where the VM will find them. */
+int place_payload(struct conn *conn, const struct wire_frame *frame,
+		  void **dest)
+{
+	struct receiver *receiver = conn->arg;
+
+	if (frame->type != WIRE_PAGES)
+		return 0;
+	if (check_range(receiver, frame))
+		return -1;
+	receiver->pages += frame->count;
+	*dest = receiver->map[frame->ram] + frame->page * MF_PAGE_SIZE;
+	return 0;
+}
+
+int place_zero(struct receiver *receiver, const struct wire_frame *frame)
+{
+	static const char zeroes[ZERO_BYTES];
+	struct ram *ram;
+	off_t at, end;
+
+	if (check_range(receiver, frame))
+		return -1;
+	receiver->zeroes += frame->count;
+	ram = &receiver->vm.ram[frame->ram];
+	at = (off_t)(frame->page * MF_PAGE_SIZE);
+	end = at + (off_t)frame->count * MF_PAGE_SIZE;
+	if (frame->count >= PUNCH_PAGES) {
+		if (fallocate(ram->fd, FALLOC_FL_PUNCH_HOLE |
+			      FALLOC_FL_KEEP_SIZE, at, end - at))
+			return fail("cannot clear pages of %s: %s", ram->path,
+				    strerror(errno));
+		return 0;
+	}
+	while (at < end) {
+		size_t len = end - at > ZERO_BYTES ? ZERO_BYTES :
+						     (size_t)(end - at);
+		ssize_t n = pwrite(ram->fd, zeroes, len, at);
+
+		if (n < 0 && errno != EINTR)
+			return fail("cannot clear pages of %s: %s", ram->path,
+				    strerror(errno));
+		if (n > 0)
+			at += n;
+	}
+	return 0;
+}
+
+int place_digest(struct receiver *receiver, const struct wire_frame *frame,
+		 const uint8_t *payload)
+{
+	static uint8_t each[WIRE_DIGEST_PAGES * VERIFY_DIGEST];
+	uint8_t sum[VERIFY_DIGEST];
+	struct wire_frame reply;
+
+	if (frame->length != VERIFY_DIGEST || frame->count > WIRE_DIGEST_PAGES) {
+		receiver->conn.broken = true;
+		return fail("%s sent a bad DIGEST frame",
+			    receiver->conn.peer);
+	}
+	if (check_range(receiver, frame) ||
+	    verify_digest(&receiver->vm, frame->ram, frame->page, frame->count,
+			  each, sum))
+		return -1;
+	if (!memcmp(sum, payload, VERIFY_DIGEST) || receiver->differs)
+		return 0;
+	receiver->differs = true;
+	reply = *frame;
+	reply.type = WIRE_DIFFER;
+	reply.length = frame->count * VERIFY_DIGEST;
+	return conn_send_frame(&receiver->conn, &reply, each);
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Mode precopy: round by round copies what was written, while the VM runs,
+ * until so little is left that the VM can be stopped for the rest.
+ *
+ * The downtime that a stop would cost now is predicted from what was measured:
+ *
+ *	(dirty pages x share of them that has to be sent) / bandwidth
+ *	+ dirty pages x time to digest one
+ *	+ device state / bandwidth + round trips + FIXED_MS
+ *
+ * The rounds end when
+ *  - it is not above --max-downtime; or
+ *  - rounds do not pay any more (none of the last few has left clearly less
+ *    than the best before it, or memory is the lesser part of the downtime
+ *    already), or --max-rounds is reached. Then it has to be within
+ *    --downtime-limit, or --force-switchover given; else, when --max-rounds
+ *    is reached, or when it is not the memory that takes so long, the
+ *    migration fails and the VM stays where it is.
+ */
+#include "hook.h"
+#include "say.h"
+#include "sender.h"
+#include "size.h"
+
+/* stop, save, load, cont of QEMU, as measured on hardware. */
+#define FIXED_MS	25
+/* Rounds in a row that did not pay. */
+#define PATIENCE	3
+/* A round pays if it leaves less than this part of the best before. */
+#define PAYS		0.85
+/* Rounds that moved less tell nothing of the bandwidth. */
+#define TELLING_BYTES	(256 * 1024)
+
+struct forecast {
+	double bandwidth;	/* bytes per ms */
+	double raw_share;	/* pages sent of pages looked at */
+	double ram_ms, rest_ms;
+};
+
+static void learn(struct forecast *cast, const struct round *round)
+{
+	uint64_t seen = round->pages.zero + round->pages.unchanged +
+			round->pages.raw;
+
+	if (round->wire_bytes >= TELLING_BYTES && round->ms > 0) {
+		double rate = (double)round->wire_bytes / round->ms;
+
+		cast->bandwidth = cast->bandwidth > 0 ?
+				  (cast->bandwidth + rate) / 2 : rate;
+	}
+	/* Nothing is known of what was postponed: expect the worst. */
+	if (round->number > 1 && seen + round->postponed)
+		cast->raw_share = (double)(round->pages.raw +
+					   round->postponed) /
+				  (double)(seen + round->postponed);
+}
+
+static double predict(const struct sender *sender, struct forecast *cast,
+		      uint64_t dirty)
+{
+	double bandwidth = cast->bandwidth > 0 ? cast->bandwidth : 100000;
+	double hash_ms = 0;
+
+	if (sender->pager.hashed)
+		hash_ms = (double)sender->pager.hash_ns / 1e6 /
+			  (double)sender->pager.hashed;
+	cast->ram_ms = (double)dirty * (hash_ms + cast->raw_share *
+					(MF_PAGE_SIZE + WIRE_HEADER) /
+					bandwidth);
+	cast->rest_ms = (double)sender->device_guess / bandwidth +
+			4 * sender->rtt_ms + FIXED_MS;
+	return cast->ram_ms + cast->rest_ms;
+}
+
+static bool within_limit(const struct sender *sender, double predicted)
+{
+	return sender->options->force_switchover ||
+	       predicted <= (double)sender->options->downtime_limit;
+}
+
+static int give_up(const struct round *last)
+{
+	return fail("after %u rounds the VM still writes faster (%s/s) than its memory can be sent: stopping it now would cost about %.0f ms. Allow more (--downtime-limit, --force-switchover), more rounds (--max-rounds), more bandwidth, or let the VM do less",
+		    last->number,
+		    size_text(last->ms > 0 ? (double)last->left *
+			      MF_PAGE_SIZE / last->ms * 1000 : 0),
+		    last->predicted_ms);
+}
+
+static int too_slow(const struct forecast *cast)
+{
+	return fail("the line is too slow: the device state alone is predicted to cost %.0f ms of downtime. Allow more (--downtime-limit, --force-switchover)",
+		    cast->rest_ms);
+}
+
+/* One round: harvest, classify, send, wait. */
+static int run_round(struct sender *sender, struct round *round,
+		     struct forecast *cast)
+{
+	struct mf_harvested sum;
+
+	if (round->number > 1) {
+		if (pages_harvest(&sender->pager, &sum))
+			return -1;
+		round->dirty = sum.dirty;
+	}
+	if (pages_scan(&sender->pager, round->number == 1 ? SCAN_ALL :
+		       SCAN_DIRTY, round) ||
+	    sender_round_end(sender, round) ||
+	    pages_peek(&sender->pager, &round->left))
+		return -1;
+	learn(cast, round);
+	sender->rtt_ms = conn_rtt_ms(&sender->conn);
+	round->predicted_ms = predict(sender, cast, round->left);
+	return 0;
+}
+
+int precopy(struct sender *sender)
+{
+	struct forecast cast = { .raw_share = 1 };
+	const struct options *options = sender->options;
+	uint64_t total = sender->stats.total_pages, best = total;
+	unsigned int idle = 0;
+
+	for (;;) {
+		struct round *round = sender_round(sender, false, total);
+		bool last, no_use;
+
+		if (run_round(sender, round, &cast))
+			return -1;
+		if (round->number == 1 && switchover_prepare(sender))
+			return -1;
+		progress_done(&sender->progress, total - round->left);
+		progress_round(&sender->progress, round);
+		if (hook("round"))
+			return -1;
+		if (round->predicted_ms <= (double)options->max_downtime)
+			return 0;
+		if ((double)round->left < PAYS * (double)best) {
+			best = round->left;
+			idle = 0;
+		} else {
+			idle++;
+		}
+		last = round->number >= options->max_rounds;
+		no_use = idle >= PATIENCE || cast.ram_ms < cast.rest_ms / 4;
+		if ((last || no_use) &&
+		    within_limit(sender, round->predicted_ms))
+			return 0;
+		if (no_use && cast.rest_ms > (double)options->downtime_limit)
+			return too_slow(&cast);
+		if (last)
+			return give_up(round);
+	}
+}

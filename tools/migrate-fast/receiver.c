@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: GPL-2.0
+/* migrate-fast recv: the destination's side of a migration. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include "hook.h"
+#include "ram.h"
+#include "receiver.h"
+#include "say.h"
+#include "size.h"
+
+/* A stranger has so long to say something sensible. */
+#define GREETING_MS	5000
+#define LOAD_MS		60000
+
+static int out_of_turn(struct receiver *receiver,
+		       const struct wire_frame *frame)
+{
+	receiver->conn.broken = true;
+	return fail("%s sent a %s frame out of turn", receiver->conn.peer,
+		    wire_name(frame->type));
+}
+
+static int on_copying(struct receiver *receiver,
+		      const struct wire_frame *frame, const uint8_t *payload)
+{
+	struct conn *conn = &receiver->conn;
+
+	if (receiver->load)
+		return out_of_turn(receiver, frame);
+	switch (frame->type) {
+	case WIRE_PAGES:
+		return 0;	/* placed already */
+	case WIRE_ZERO:
+		return place_zero(receiver, frame);
+	case WIRE_ROUND:
+		receiver->rounds++;
+		return conn_send(conn, WIRE_ROUND_DONE, frame->page, NULL, 0);
+	case WIRE_PREPARE:
+		receiver->prepare = true;
+		return 0;
+	case WIRE_DEVICE:
+		return devstate_keep(&receiver->devstate, payload,
+				     frame->length);
+	case WIRE_DIGEST:
+		return place_digest(receiver, frame, payload);
+	case WIRE_VERIFY:
+		if (receiver->differs)
+			return 0;
+		receiver->verified = true;
+		return conn_send(conn, WIRE_VERIFIED, 0, NULL, 0);
+	case WIRE_LOAD:
+		if (!receiver->prepare ||
+		    frame->page != receiver->devstate.len)
+			return out_of_turn(receiver, frame);
+		if (receiver->verify && !receiver->verified)
+			return fail("%s wants the VM loaded though its memory was not verified",
+				    conn->peer);
+		receiver->load = true;
+		return 0;
+	default:
+		return out_of_turn(receiver, frame);
+	}
+}
+
+/* What the source says. What takes long is only noted down. */
+static int on_frame(struct conn *conn, const struct wire_frame *frame,
+		    const uint8_t *payload)
+{
+	struct receiver *receiver = conn->arg;
+
+	if (frame->type == WIRE_FAIL) {
+		conn->broken = true;
+		receiver->cancelled = true;
+		return fail("%s says: %.*s", conn->peer, (int)frame->length,
+			    (const char *)payload);
+	}
+	switch (receiver->stage) {
+	case STAGE_GREETING:
+		if (frame->type != WIRE_HELLO || receiver->hello)
+			return out_of_turn(receiver, frame);
+		receiver->hello = hello_parse(payload, frame->length,
+					      conn->peer);
+		return receiver->hello ? 0 : -1;
+	case STAGE_COPYING:
+		return on_copying(receiver, frame, payload);
+	case STAGE_PREPARED:
+		if (frame->type != WIRE_COMMIT)
+			return out_of_turn(receiver, frame);
+		receiver->commit = true;
+		/* Its end of the connection may close from here on. */
+		conn->expected = true;
+		return 0;
+	case STAGE_RUNNING:
+		if (frame->type != WIRE_BYE)
+			return out_of_turn(receiver, frame);
+		receiver->bye = true;
+		return 0;
+	default:
+		return out_of_turn(receiver, frame);
+	}
+}
+
+static bool has_hello(void *arg)
+{
+	return ((struct receiver *)arg)->hello;
+}
+
+static uint64_t meminfo(const char *name)
+{
+	FILE *file = fopen("/proc/meminfo", "re");
+	uint64_t kib = 0, value;
+	char line[128], key[64];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%63[^:]: %" SCNu64, key, &value) == 2 &&
+		    !strcmp(key, name))
+			kib = value;
+	if (file)
+		fclose(file);
+	return kib * 1024;
+}
+
+/* Better now than in the middle of it. */
+static int check_memory(struct receiver *receiver)
+{
+	uint64_t need_bytes, have = vm_allocated(&receiver->vm), room;
+	struct vm *vm = &receiver->vm;
+	struct statfs fs;
+
+	need_bytes = (uint64_t)json_integer_value(
+			json_object_get(receiver->hello, "allocated"));
+	if (receiver->options->no_memory_check || need_bytes <= have)
+		return 0;
+	need_bytes -= have;
+	room = meminfo("MemAvailable") + meminfo("SwapFree");
+	if (room && need_bytes > room)
+		return fail("not enough memory here: the VM needs %s more, and %s are available (recv --no-memory-check tries it all the same)",
+			    size_text((double)need_bytes),
+			    size_text((double)room));
+	if (vm->rams && !fstatfs(vm->ram[0].fd, &fs) && fs.f_blocks) {
+		room = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
+		if (need_bytes > room)
+			return fail("not enough memory in the file system of %s: the VM needs %s more, and %s are free. Mount it with a larger size=",
+				    vm->ram[0].path,
+				    size_text((double)need_bytes),
+				    size_text((double)room));
+	}
+	return 0;
+}
+
+static int map_ram(struct receiver *receiver)
+{
+	struct vm *vm = &receiver->vm;
+	unsigned int i;
+	void *map;
+
+	receiver->map = need(calloc(vm->rams, sizeof(*receiver->map)));
+	for (i = 0; i < vm->rams; i++) {
+		map = mmap(NULL, vm->ram[i].bytes, PROT_READ | PROT_WRITE,
+			   MAP_SHARED, vm->ram[i].fd, 0);
+		if (map == MAP_FAILED)
+			return fail("cannot map %s: %s", vm->ram[i].path,
+				    strerror(errno));
+		receiver->map[i] = map;
+		if (ram_clear(vm, &vm->ram[i]))
+			return -1;
+	}
+	return 0;
+}
+
+static int welcome(struct receiver *receiver)
+{
+	const char *session;
+	json_t *reply;
+	char *text;
+	int ret;
+
+	session = json_string_value(json_object_get(receiver->hello,
+						    "session"));
+	if (!session || strlen(session) != HELLO_SESSION - 1)
+		return fail("%s sent a greeting without a session",
+			    receiver->conn.peer);
+	strcpy(receiver->session, session);
+	receiver->run_it = json_is_true(json_object_get(receiver->hello,
+							"running"));
+	receiver->verify = json_is_true(json_object_get(receiver->hello,
+							"verify"));
+	if (hello_compare(&receiver->vm, receiver->hello,
+			  receiver->conn.peer) ||
+	    check_memory(receiver) || vm_set_capabilities(&receiver->vm) ||
+	    map_ram(receiver))
+		return -1;
+	reply = hello_describe(&receiver->vm, receiver->session);
+	text = need(json_dumps(reply, JSON_COMPACT));
+	json_decref(reply);
+	receiver->stage = STAGE_COPYING;
+	ret = conn_send(&receiver->conn, WIRE_WELCOME, 0, text, strlen(text));
+	free(text);
+	return ret;
+}
+
+static void peer_name(int sock, char *name, size_t size)
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof(addr);
+	char host[64], port[16];
+
+	if (getpeername(sock, (struct sockaddr *)&addr, &len) ||
+	    getnameinfo((struct sockaddr *)&addr, len, host, sizeof(host),
+			port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
+		snprintf(name, size, "the source");
+	else
+		snprintf(name, size, "%s port %s", host, port);
+}
+
+int receiver_qemu_gone(struct receiver *receiver)
+{
+	return fail("the destination QEMU at %s has ended. Its own log (stderr) says why",
+		    receiver->vm.qmp.path);
+}
+
+static bool is_acceptable(void *arg)
+{
+	struct awaiting *awaiting = arg;
+	struct pollfd fd = { .fd = awaiting->listener, .events = POLLIN };
+
+	return awaiting->receiver->vm.qmp.gone || poll(&fd, 1, 0) > 0;
+}
+
+/*
+ * Waits for a source. Strangers who do not speak the protocol are told off
+ * and forgotten: whoever scans ports must not end a migration.
+ */
+static int await(struct receiver *receiver, int listener)
+{
+	struct awaiting awaiting = { .receiver = receiver,
+				     .listener = listener };
+	struct conn *conn = &receiver->conn;
+	char *text, peer[128];
+	int sock, ret;
+
+	while (!receiver->hello) {
+		if (loop_until(is_acceptable, &awaiting, 0))
+			return -1;
+		if (receiver->vm.qmp.gone)
+			return receiver_qemu_gone(receiver);
+		sock = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		if (sock < 0)
+			continue;
+		peer_name(sock, peer, sizeof(peer));
+		conn_init(conn, sock, peer, receiver->options->timeout *
+			  NSEC_PER_MSEC);
+		conn->place = place_payload;
+		conn->frame = on_frame;
+		conn->arg = receiver;
+		ret = loop_until(has_hello, receiver, GREETING_MS);
+		if (receiver->hello)
+			return ret;
+		if (loop_signal())
+			return -1;
+		if (ret > 0)
+			fail("%s has said nothing sensible for %d s", peer,
+			     GREETING_MS / 1000);
+		text = fail_take();
+		note("not a migration: %s; listening on", text);
+		conn_farewell(conn, WIRE_FAIL, text);
+		memset(conn, 0, sizeof(*conn));
+		conn->sock = -1;
+		free(text);
+	}
+	return 0;
+}
+
+static bool is_prepare(void *arg)
+{
+	struct receiver *receiver = arg;
+
+	return receiver->prepare || receiver->vm.qmp.gone;
+}
+
+static bool is_load(void *arg)
+{
+	struct receiver *receiver = arg;
+
+	return receiver->load || receiver->vm.qmp.gone;
+}
+
+static int receive_vm(struct receiver *receiver)
+{
+	struct vm *vm = &receiver->vm;
+
+	if (loop_until(is_prepare, receiver, 0))
+		return -1;
+	if (vm->qmp.gone)
+		return receiver_qemu_gone(receiver);
+	if (devstate_open(&receiver->devstate, vm) ||
+	    conn_send(&receiver->conn, WIRE_READY, 0, NULL, 0) ||
+	    loop_until(is_load, receiver, 0))
+		return -1;
+	if (vm->qmp.gone)
+		return receiver_qemu_gone(receiver);
+	receiver->stage = STAGE_LOADING;
+	if (hook("load") || devstate_load(&receiver->devstate, vm, LOAD_MS))
+		return -1;
+	/* QEMU tells this before it tells that it has completed. */
+	if (vm->resumed)
+		return fail("the destination QEMU runs the VM after loading, though it was stopped at the source");
+	if (hook("prepared") || loop_check())
+		return -1;
+	receiver->stage = STAGE_PREPARED;
+	return conn_send(&receiver->conn, WIRE_PREPARED, 0, NULL, 0);
+}
+
+/* A failure before PREPARED: tell the source, leave QEMU in a known state. */
+static void undo(struct receiver *receiver)
+{
+	struct vm *vm = &receiver->vm;
+	char *cause = fail_take();
+
+	loop_uncancellable(true);
+	conn_farewell(&receiver->conn, WIRE_FAIL, cause);
+	if (receiver->stage == STAGE_LOADING) {
+		devstate_close(&receiver->devstate, vm);
+		if (receiver_give_up(receiver))
+			note("the QEMU here holds half a VM and has not ended: end it by hand");
+		else
+			note("the QEMU here held half a VM and has ended; start a new one for another try");
+	} else {
+		devstate_close(&receiver->devstate, vm);
+		vm_restore_capabilities(vm);
+	}
+	if (fail_text())
+		free(fail_take());
+	fail("%s", cause);
+	free(cause);
+}
+
+static int receive_all(struct receiver *receiver)
+{
+	const struct options *options = receiver->options;
+	struct vm *vm = &receiver->vm;
+	int listener, ret = -1;
+
+	if (vm_open(vm, options->qmp, true) || vm_need_ready(vm) ||
+	    vm_open_session(vm, MIGRATE_FAST_FEATURE_HASH))
+		return -1;
+	listener = conn_listen(options->listen);
+	if (listener < 0)
+		return -1;
+	note("waiting for a VM on %s", options->listen);
+	if (await(receiver, listener) || welcome(receiver) ||
+	    receive_vm(receiver))
+		undo(receiver);
+	else
+		ret = takeover(receiver, listener);
+	close(listener);
+	return ret;
+}
+
+/* The last word. */
+static void tell(const struct receiver *receiver, int status)
+{
+	static const char *const results[] = {
+		[EXIT_MOVED] = "moved",
+		[EXIT_FAILED] = "failed",
+		[EXIT_UNKNOWN] = "unknown",
+	};
+	const char *error = status == EXIT_MOVED ? NULL : fail_text();
+
+	if (error)
+		note("%s: %s", results[status], error);
+	if (!receiver->options->json)
+		return;
+	say_event(json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s*}",
+			    "event", "result", "result", results[status],
+			    "session", receiver->session,
+			    "rounds", (json_int_t)receiver->rounds,
+			    "pages", (json_int_t)receiver->pages,
+			    "zero", (json_int_t)receiver->zeroes,
+			    "device_state_bytes",
+			    (json_int_t)receiver->devstate.len,
+			    "error", error));
+}
+
+int cmd_recv(const struct options *options)
+{
+	static struct receiver receiver;
+	int ret = EXIT_MOVED;
+
+	receiver.options = options;
+	receiver.conn.sock = -1;
+	receiver.vm.session = -1;
+	receiver.vm.qmp.fd = -1;
+	receiver.devstate.fd = -1;
+	if (receive_all(&receiver))
+		ret = receiver.stage == STAGE_PREPARED ||
+		      receiver.stage == STAGE_LOST ? EXIT_UNKNOWN : EXIT_FAILED;
+	tell(&receiver, ret);
+	conn_close(&receiver.conn);
+	devstate_close(&receiver.devstate, &receiver.vm);
+	vm_close(&receiver.vm);
+	json_decref(receiver.hello);
+	free(receiver.map);
+	return ret;
+}

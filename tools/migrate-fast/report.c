@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The result of a migration; see report.h. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "report.h"
+#include "say.h"
+#include "size.h"
+
+/* Milliseconds with three digits after the point are enough. */
+static double tidy(double ms)
+{
+	return round(ms * 1000) / 1000;
+}
+
+static json_t *classes(const struct classes *pages)
+{
+	return json_pack("{s:I, s:I, s:I}",
+			 "zero", (json_int_t)pages->zero,
+			 "unchanged", (json_int_t)pages->unchanged,
+			 "raw", (json_int_t)pages->raw);
+}
+
+json_t *report_round(const struct round *round)
+{
+	json_t *json = classes(&round->pages);
+
+	json_object_set_new(json, "round", json_integer(round->number));
+	json_object_set_new(json, "stopped", json_boolean(round->stopped));
+	json_object_set_new(json, "dirty",
+			    json_integer((json_int_t)round->dirty));
+	json_object_set_new(json, "postponed",
+			    json_integer((json_int_t)round->postponed));
+	json_object_set_new(json, "wire_bytes",
+			    json_integer((json_int_t)round->wire_bytes));
+	json_object_set_new(json, "ms", json_real(tidy(round->ms)));
+	json_object_set_new(json, "dirty_after",
+			    json_integer((json_int_t)round->left));
+	if (!round->stopped)
+		json_object_set_new(json, "predicted_downtime_ms",
+				    json_real(tidy(round->predicted_ms)));
+	return json;
+}
+
+static const char *result_name(enum result result)
+{
+	switch (result) {
+	case RESULT_MOVED:
+		return "moved";
+	case RESULT_UNKNOWN:
+		return "unknown";
+	default:
+		return "failed";
+	}
+}
+
+static json_t *report_parts(const struct stats *stats)
+{
+	static const char *const names[PARTS] = {
+		[PART_STOP] = "stop",
+		[PART_RAM] = "ram",
+		[PART_VERIFY] = "verify",
+		[PART_LOAD] = "load",
+		[PART_COMMIT] = "commit",
+	};
+	json_t *parts = json_object();
+	unsigned int i;
+
+	for (i = 0; i < PARTS; i++)
+		json_object_set_new(parts, names[i],
+				    json_real(tidy(stats->part_ms[i])));
+	return parts;
+}
+
+json_t *report_json(const struct stats *stats)
+{
+	json_t *json, *pages, *rounds = json_array();
+	unsigned int i;
+
+	for (i = 0; i < stats->nr_rounds; i++)
+		json_array_append_new(rounds, report_round(&stats->rounds[i]));
+	pages = classes(&stats->pages);
+	json_object_set_new(pages, "total",
+			    json_integer((json_int_t)stats->total_pages));
+	json = json_pack("{s:s, s:s, s:s, s:b, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:o, s:o}",
+			 "result", result_name(stats->result),
+			 "mode", stats->mode,
+			 "session", stats->session,
+			 "verified", stats->verified,
+			 "total_ms", tidy(stats->total_ms),
+			 "downtime_ms", tidy(stats->downtime_ms),
+			 "verify_ms", tidy(stats->part_ms[PART_VERIFY]),
+			 "wire_bytes", (json_int_t)stats->wire_bytes,
+			 "back_bytes", (json_int_t)stats->back_bytes,
+			 "device_state_bytes", (json_int_t)stats->device_bytes,
+			 "postponed", (json_int_t)stats->postponed,
+			 "pages", pages,
+			 "rounds", rounds);
+	if (json && stats->stopped)
+		json_object_set_new(json, "downtime_parts_ms",
+				    report_parts(stats));
+	if (json && stats->result == RESULT_STRANDED)
+		json_object_set_new(json, "source_runs", json_false());
+	if (json && stats->error)
+		json_object_set_new(json, "error", json_string(stats->error));
+	return json;
+}
+
+int report_write(const struct stats *stats, const char *path)
+{
+	json_t *json = report_json(stats);
+	int ret = 0;
+
+	if (!json || json_dump_file(json, path, JSON_INDENT(2) |
+				    JSON_REAL_PRECISION(12))) {
+		note("cannot write the report to %s: %s", path,
+		     strerror(errno));
+		ret = -1;
+	}
+	json_decref(json);
+	return ret;
+}
+
+void report_text(const struct stats *stats, bool json)
+{
+	const struct classes *pages = &stats->pages;
+
+	switch (stats->result) {
+	case RESULT_UNKNOWN:
+		note("%s", stats->error);
+		return;
+	case RESULT_STRANDED:
+		note("failed: %s. THE VM DOES NOT RUN at the source either",
+		     stats->error);
+		return;
+	case RESULT_FAILED:
+		note("failed: %s", stats->error);
+		if (stats->was_running)
+			note("the VM runs on at the source");
+		return;
+	case RESULT_MOVED:
+		break;
+	}
+	if (json)
+		return;
+	printf("The VM has moved: %.2f s in all, downtime %.0f ms%s.\n",
+	       stats->total_ms / 1000, stats->downtime_ms,
+	       stats->verified ? ", memory verified page by page" : "");
+	if (stats->verified)
+		printf("  verification    %.0f ms of the downtime\n",
+		       stats->part_ms[PART_VERIFY]);
+	printf("  memory          %s, %llu pages, %u rounds\n",
+	       size_text((double)stats->total_pages * 4096),
+	       (unsigned long long)stats->total_pages, stats->nr_rounds);
+	printf("  pages           zero %llu, unchanged %llu, raw %llu, postponed %llu\n",
+	       (unsigned long long)pages->zero,
+	       (unsigned long long)pages->unchanged,
+	       (unsigned long long)pages->raw,
+	       (unsigned long long)stats->postponed);
+	printf("  on the wire     %s, of it device state %s\n",
+	       size_text((double)stats->wire_bytes),
+	       size_text((double)stats->device_bytes));
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * migrate-fast resolve: ends the state "unknown". Asks the destination what
+ * became of the session; only its word, or the operator's, decides.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conn.h"
+#include "hello.h"
+#include "options.h"
+#include "resolve.h"
+#include "say.h"
+#include "vm.h"
+
+#define QUIT_MS	10000
+
+struct reply {
+	bool come;
+	enum outcome outcome;
+};
+
+static int on_answer(struct conn *conn, const struct wire_frame *frame,
+		     const uint8_t *payload)
+{
+	struct reply *reply = conn->arg;
+	const char *state;
+	json_t *answer;
+
+	if (frame->type != WIRE_ANSWER)
+		return fail("%s does not answer questions about a session (%s); it serves another migration",
+			    conn->peer, wire_name(frame->type));
+	answer = hello_parse(payload, frame->length, conn->peer);
+	if (!answer)
+		return -1;
+	state = json_string_value(json_object_get(answer, "state"));
+	if (state && !strcmp(state, "running"))
+		reply->outcome = OUTCOME_RUNNING;
+	else if (state && !strcmp(state, "gone"))
+		reply->outcome = OUTCOME_GONE;
+	else
+		fail("%s knows nothing of this session", conn->peer);
+	reply->come = true;
+	json_decref(answer);
+	return fail_text() ? -1 : 0;
+}
+
+static bool has_come(void *arg)
+{
+	return ((struct reply *)arg)->come;
+}
+
+enum outcome resolve_ask(const char *to, const char *session, bool back,
+			 uint64_t timeout)
+{
+	struct reply reply = { .outcome = OUTCOME_SILENT };
+	struct conn conn = { .sock = -1 };
+	json_t *ask;
+	char *text;
+
+	if (fail_text())
+		free(fail_take());
+	if (conn_connect(&conn, to, timeout * NSEC_PER_MSEC))
+		return OUTCOME_SILENT;
+	conn.frame = on_answer;
+	conn.arg = &reply;
+	ask = json_pack("{s:i, s:s, s:s, s:s}", "protocol", WIRE_VERSION,
+			"version", "", "session", session,
+			"want", back ? "back" : "forward");
+	text = need(json_dumps(ask, JSON_COMPACT));
+	json_decref(ask);
+	if (!conn_send(&conn, WIRE_ASK, 0, text, strlen(text)) &&
+	    loop_until(has_come, &reply, (unsigned int)timeout) > 0)
+		fail("%s does not answer", to);
+	free(text);
+	/* It may stop answering now. */
+	if (reply.outcome != OUTCOME_SILENT)
+		conn_send(&conn, WIRE_BYE, 0, NULL, 0);
+	conn_close(&conn);
+	return reply.outcome;
+}
+
+static bool is_gone(void *arg)
+{
+	return ((struct vm *)arg)->qmp.gone;
+}
+
+static int end_here(struct vm *vm)
+{
+	json_t *reply = qmp_try(&vm->qmp, "quit", NULL, QUIT_MS);
+
+	json_decref(reply);
+	if (loop_until(is_gone, vm, QUIT_MS))
+		return fail("QEMU at %s has not ended; end it by hand, it must not run",
+			    vm->qmp.path);
+	printf("The VM runs at the destination; its QEMU here has ended.\n");
+	return EXIT_MOVED;
+}
+
+static int run_here(struct vm *vm)
+{
+	if (!vm->running && qmp_do(&vm->qmp, "cont", NULL))
+		return -1;
+	/* Left on by the send that nobody answered. */
+	vm->caps_before = json_pack("[{s:s, s:b}]", "capability",
+				    "x-ignore-shared", "state", 0);
+	vm_restore_capabilities(vm);
+	printf("The VM runs here; the destination has given it up.\n");
+	return EXIT_FAILED;
+}
+
+static int resolve(const struct options *options, struct vm *vm)
+{
+	enum outcome outcome;
+
+	if (vm_open(vm, options->qmp, false))
+		return -1;
+	if (options->word && !strcmp(options->word, "source"))
+		return run_here(vm);
+	if (options->word && vm->running)
+		return fail("the VM runs here: it cannot run at the destination as well. Nothing was changed");
+	if (options->word)
+		return end_here(vm);
+	/* If it runs here (resumed by somebody), it must not run there. */
+	outcome = resolve_ask(options->to, options->session,
+			      options->back || vm->running, options->timeout);
+	switch (outcome) {
+	case OUTCOME_RUNNING:
+		if (vm->running)
+			return fail("THE VM RUNS AT BOTH HOSTS: somebody has resumed it here without asking. Stop one of them at once");
+		return end_here(vm);
+	case OUTCOME_GONE:
+		return run_here(vm);
+	default:
+		return -1;
+	}
+}
+
+int cmd_resolve(const struct options *options)
+{
+	static struct vm vm;
+	int ret;
+
+	vm.session = -1;
+	vm.qmp.fd = -1;
+	ret = resolve(options, &vm);
+	if (ret < 0) {
+		note("still unknown: %s. Look at the destination; if the VM runs there: migrate-fast resolve --qmp %s --word destination; if it does not and never will: --word source",
+		     fail_text(), options->qmp);
+		ret = EXIT_UNKNOWN;
+	}
+	vm_close(&vm);
+	return ret;
+}

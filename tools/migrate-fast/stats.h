@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What a migration has done so far; progress and report show it. */
+#ifndef STATS_H
+#define STATS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Classes of pages. A page counts each time that it was looked at. */
+struct classes {
+	uint64_t zero;		/* zero: not sent, or sent as a frame of 24 bytes */
+	uint64_t unchanged;	/* written, but what the destination has */
+	uint64_t raw;		/* sent whole */
+};
+
+struct round {
+	unsigned int number;
+	bool stopped;		/* the VM does not run */
+	uint64_t dirty;		/* pages to look at */
+	uint64_t postponed;	/* of those, being written right now */
+	struct classes pages;
+	uint64_t wire_bytes;
+	double ms;
+	uint64_t left;		/* dirty again when it ended */
+	double predicted_ms;	/* downtime if the VM stopped now */
+};
+
+/* What the guest waits for, one after the other. */
+enum part {
+	PART_STOP,		/* QEMU stops the VM */
+	PART_RAM,		/* last pages; QEMU saves its devices meanwhile */
+	PART_VERIFY,
+	PART_LOAD,		/* device state on the wire and loaded */
+	PART_COMMIT,		/* COMMIT, cont, RUNNING */
+	PARTS
+};
+
+enum result {
+	RESULT_FAILED,		/* the VM runs at the source */
+	RESULT_MOVED,
+	RESULT_UNKNOWN,		/* COMMIT was said, no answer heard */
+	RESULT_STRANDED,	/* failed, and the source could not go on */
+};
+
+struct stats {
+	const char *mode;
+	char session[40];
+	uint64_t total_pages;
+	struct classes pages;
+	uint64_t postponed;
+	struct round *rounds;
+	unsigned int nr_rounds;
+	uint64_t started;	/* ns, CLOCK_MONOTONIC */
+	uint64_t stopped;	/* stop was sent; 0: never */
+	double total_ms, downtime_ms;
+	double part_ms[PARTS];	/* of the downtime */
+	uint64_t wire_bytes;	/* source to destination */
+	uint64_t back_bytes;	/* destination to source */
+	uint64_t device_bytes;
+	bool verified;
+	bool was_running;	/* when it began */
+	enum result result;
+	char *error;
+};
+
+#endif /* STATS_H */

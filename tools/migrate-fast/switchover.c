@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Stops the VM, sends what is left, has the device state loaded over there.
+ *
+ * The guest waits for all of this, so what does not depend on the VM standing
+ * still is done before: the destination's connection to its QEMU, and ours.
+ * QEMU saves its devices while the last pages travel. RAM is final when a
+ * harvest that began after QEMU had completed reports nothing at all: no page
+ * written by saving, none that a device may still be writing.
+ */
+#include <string.h>
+
+#include "hook.h"
+#include "say.h"
+#include "sender.h"
+
+/* QEMU needs milliseconds; a busy host perhaps seconds. */
+#define SAVE_MS		30000
+#define LOAD_MS		60000
+
+static bool is_ready(void *arg)
+{
+	return ((struct sender *)arg)->ready;
+}
+
+static bool is_prepared(void *arg)
+{
+	return ((struct sender *)arg)->prepared;
+}
+
+/*
+ * Stops the VM and has its devices saved: QEMU is told all at once. If "stop"
+ * failed it would save a running VM, but then nothing of it is ever loaded.
+ */
+static int stop_vm(struct sender *sender)
+{
+	struct vm *vm = &sender->vm;
+	json_int_t stop, status;
+	json_t *reply;
+
+	sender->part_at = now_ns();
+	if (!sender->was_running)
+		return devstate_save(&sender->devstate, vm);
+	if (guard_arm(&sender->guard))
+		return -1;
+	sender->stats.stopped = now_ns();
+	sender->stopped = true;
+	stop = qmp_start(&vm->qmp, "stop", NULL);
+	status = qmp_start(&vm->qmp, "query-status", NULL);
+	if (devstate_save(&sender->devstate, vm))
+		return -1;
+	reply = qmp_fetch(&vm->qmp, stop, "stop", QMP_MS);
+	json_decref(reply);
+	/* A disk error or a panic may have been quicker than we. */
+	if (!reply || vm_take_status(vm, status))
+		return -1;
+	if (strcmp(vm->status, "paused"))
+		return fail("the VM is \"%s\" after it was stopped; it can be moved only when it is well",
+			    vm->status);
+	return 0;
+}
+
+static int copy_rest(struct sender *sender)
+{
+	uint64_t end = now_ns() + sender->options->timeout * NSEC_PER_MSEC;
+	struct mf_harvested sum;
+	struct round *round;
+	bool saved = false;
+
+	for (;;) {
+		if (pages_harvest(&sender->pager, &sum))
+			return -1;
+		if (!sum.dirty && saved)
+			return 0;
+		if (sum.dirty) {
+			round = sender_round(sender, true, sum.dirty);
+			if (pages_scan(&sender->pager, SCAN_LAST, round) ||
+			    devstate_stream(&sender->devstate,
+					    &sender->conn) ||
+			    sender_round_end(sender, round))
+				return -1;
+			progress_round(&sender->progress, round);
+		}
+		if (!saved) {
+			if (devstate_saved(&sender->devstate, &sender->vm,
+					   SAVE_MS))
+				return -1;
+			saved = true;
+		} else if (sum.carried) {
+			if (now_ns() > end)
+				return fail("%llu pages are still held by a device that may be writing to them, %llu ms after the VM was stopped",
+					    (unsigned long long)sum.carried,
+					    (unsigned long long)
+					    sender->options->timeout);
+			if (loop_sleep(NSEC_PER_MSEC))
+				return -1;
+		}
+	}
+}
+
+int switchover_prepare(struct sender *sender)
+{
+	return conn_send(&sender->conn, WIRE_PREPARE, 0, NULL, 0) ||
+	       devstate_open(&sender->devstate, &sender->vm) ? -1 : 0;
+}
+
+int switchover(struct sender *sender)
+{
+	struct conn *conn = &sender->conn;
+	int ret;
+
+	progress_phase(&sender->progress, "preparing");
+	if (loop_until(is_ready, sender, 0))
+		return -1;
+	progress_phase(&sender->progress, "stopping");
+	sender->pager.gather.rate = NULL;
+	if (stop_vm(sender))
+		return -1;
+	sender_part(sender, PART_STOP);
+	progress_phase(&sender->progress, "stopped");
+	if (hook("stopped") || copy_rest(sender) ||
+	    devstate_push(&sender->devstate, conn))
+		return -1;
+	sender->stats.device_bytes = sender->devstate.len;
+	sender_part(sender, PART_RAM);
+	if (sender->options->verify && verify_source(sender))
+		return -1;
+	sender_part(sender, PART_VERIFY);
+	progress_phase(&sender->progress, "loading");
+	if (hook("device") ||
+	    conn_send(conn, WIRE_LOAD, sender->devstate.len, NULL, 0))
+		return -1;
+	ret = loop_until(is_prepared, sender, LOAD_MS);
+	sender_part(sender, PART_LOAD);
+	if (ret > 0)
+		return fail("%s has not loaded the device state for %d s",
+			    conn->peer, LOAD_MS / 1000);
+	return ret;
+}

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A VM as seen through QMP; see vm.h. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ram.h"
+#include "say.h"
+#include "vm.h"
+
+/*
+ * Capabilities that matter, and what they have to be on either side. Others
+ * are left alone. late-block-activate: the destination takes the locks of
+ * the disk images at "cont", not at the end of loading, so that the source
+ * can go on with them until then.
+ */
+static const struct {
+	const char *name;
+	bool source, destination;
+} capabilities[] = {
+	{ "x-ignore-shared", true, true },
+	{ "events", true, true },
+	{ "late-block-activate", false, true },
+	{ "postcopy-ram", false, false },
+	{ "background-snapshot", false, false },
+	{ "multifd", false, false },
+	{ "return-path", false, false },
+	{ "pause-before-switchover", false, false },
+	{ "switchover-ack", false, false },
+	{ "zero-copy-send", false, false },
+	{ "mapped-ram", false, false },
+	{ "compress", false, false },
+	{ "xbzrle", false, false },
+	{ "x-colo", false, false },
+	{ "block", false, false },
+};
+
+#define NR_CAPABILITIES	(sizeof(capabilities) / sizeof(capabilities[0]))
+
+/* A string property of a QOM object; NULL without fail() if it has none. */
+static char *qom_string(struct vm *vm, const char *path, const char *property)
+{
+	json_t *reply, *args;
+	const char *text;
+	char *copy = NULL;
+
+	args = json_pack("{s:s, s:s}", "path", path, "property", property);
+	reply = qmp_try(&vm->qmp, "qom-get", args, QMP_MS);
+	text = json_string_value(json_object_get(reply, "return"));
+	if (text)
+		copy = need(strdup(text));
+	json_decref(reply);
+	return copy;
+}
+
+static int query_machine(struct vm *vm)
+{
+	json_t *version = json_object_get(vm->qmp.greeting, "qemu");
+	json_t *cpus, *target;
+	const char *path, *arch;
+
+	json_unpack(version, "{s:i, s:i, s:i}", "major", &vm->major, "minor",
+		    &vm->minor, "micro", &vm->micro);
+	vm->machine = qom_string(vm, "/machine", "type");
+	target = qmp_call(&vm->qmp, "query-target", NULL, QMP_MS);
+	if (!target)
+		return -1;
+	arch = json_string_value(json_object_get(target, "arch"));
+	vm->target = need(strdup(arch ? arch : "?"));
+	json_decref(target);
+	cpus = qmp_call(&vm->qmp, "query-cpus-fast", NULL, QMP_MS);
+	if (!cpus)
+		return -1;
+	vm->cpus = (unsigned int)json_array_size(cpus);
+	path = json_string_value(json_object_get(json_array_get(cpus, 0),
+						 "qom-path"));
+	if (path)
+		vm->cpu = qom_string(vm, path, "type");
+	json_decref(cpus);
+	if (fail_text())
+		return -1;
+	if (!vm->machine)
+		vm->machine = need(strdup("?"));
+	if (!vm->cpu)
+		vm->cpu = need(strdup("?"));
+	return 0;
+}
+
+int vm_query_status(struct vm *vm)
+{
+	return vm_take_status(vm, qmp_start(&vm->qmp, "query-status", NULL));
+}
+
+int vm_take_status(struct vm *vm, json_int_t id)
+{
+	json_t *status = qmp_fetch(&vm->qmp, id, "query-status", QMP_MS);
+	const char *text;
+
+	if (!status)
+		return -1;
+	text = json_string_value(json_object_get(status, "status"));
+	snprintf(vm->status, sizeof(vm->status), "%s", text ? text : "?");
+	vm->running = json_is_true(json_object_get(status, "running"));
+	json_decref(status);
+	return 0;
+}
+
+static int query_ram(struct vm *vm)
+{
+	json_t *devs = qmp_call(&vm->qmp, "query-memdev", NULL, QMP_MS), *dev;
+	char path[512];
+	size_t i;
+
+	if (!devs)
+		return -1;
+	vm->ram = need(calloc(json_array_size(devs) + 1, sizeof(*vm->ram)));
+	json_array_foreach(devs, i, dev) {
+		const char *id = json_string_value(json_object_get(dev, "id"));
+		struct ram *ram = &vm->ram[vm->rams++];
+
+		ram->fd = -1;
+		ram->id = need(strdup(id ? id : "(without id)"));
+		ram->bytes = (uint64_t)json_integer_value(
+				json_object_get(dev, "size"));
+		ram->share = json_is_true(json_object_get(dev, "share"));
+		snprintf(path, sizeof(path), "/objects/%s", ram->id);
+		ram->type = qom_string(vm, path, "type");
+		ram->path = qom_string(vm, path, "mem-path");
+	}
+	json_decref(devs);
+	return fail_text() ? -1 : 0;
+}
+
+static int query_migrate(struct vm *vm)
+{
+	json_t *reply = qmp_call(&vm->qmp, "query-migrate", NULL, QMP_MS);
+	const char *reason, *status;
+
+	if (!reply)
+		return -1;
+	reason = json_string_value(json_array_get(
+			json_object_get(reply, "blocked-reasons"), 0));
+	if (reason)
+		vm->blocked = need(strdup(reason));
+	status = json_string_value(json_object_get(reply, "status"));
+	snprintf(vm->busy, sizeof(vm->busy), "%s", status ? status : "none");
+	json_decref(reply);
+	return 0;
+}
+
+static void on_event(struct qmp *qmp, const char *name, const json_t *data)
+{
+	struct vm *vm = qmp->arg;
+	const char *status;
+
+	if (!strcmp(name, "RESUME"))
+		vm->resumed = true;
+	if (strcmp(name, "MIGRATION"))
+		return;
+	status = json_string_value(json_object_get(data, "status"));
+	if (!status)
+		return;
+	if (!strcmp(status, "completed"))
+		vm->migration = VM_MIGRATION_COMPLETED;
+	else if (!strcmp(status, "failed") || !strcmp(status, "cancelled"))
+		vm->migration = VM_MIGRATION_FAILED;
+	else
+		vm->migration = VM_MIGRATION_BUSY;
+}
+
+static int query_capabilities(struct vm *vm, json_t **list)
+{
+	json_t *cap;
+	size_t i;
+
+	*list = qmp_call(&vm->qmp, "query-migrate-capabilities", NULL, QMP_MS);
+	if (!*list)
+		return -1;
+	json_array_foreach(*list, i, cap) {
+		const char *name = json_string_value(
+				json_object_get(cap, "capability"));
+
+		if (name && !strcmp(name, "x-ignore-shared"))
+			vm->has_ignore_shared = true;
+	}
+	return 0;
+}
+
+int vm_open(struct vm *vm, const char *qmp_path, bool incoming)
+{
+	json_t *list;
+
+	memset(vm, 0, sizeof(*vm));
+	vm->incoming = incoming;
+	vm->session = -1;
+	vm->qmp.event = on_event;
+	vm->qmp.arg = vm;
+	if (qmp_open(&vm->qmp, qmp_path) || query_machine(vm) ||
+	    vm_query_status(vm) || query_ram(vm) || query_migrate(vm) ||
+	    query_capabilities(vm, &list))
+		return -1;
+	json_decref(list);
+	return 0;
+}
+
+static bool wanted(const struct vm *vm, const char *name, bool *state)
+{
+	size_t i;
+
+	for (i = 0; i < NR_CAPABILITIES; i++) {
+		if (strcmp(capabilities[i].name, name))
+			continue;
+		*state = vm->incoming ? capabilities[i].destination :
+					capabilities[i].source;
+		return true;
+	}
+	return false;
+}
+
+int vm_set_capabilities(struct vm *vm)
+{
+	json_t *list, *cap, *set = json_array(), *before = json_array();
+	size_t i;
+	int err;
+
+	if (query_capabilities(vm, &list))
+		return -1;
+	json_array_foreach(list, i, cap) {
+		const char *name = json_string_value(
+				json_object_get(cap, "capability"));
+		bool is = json_is_true(json_object_get(cap, "state")), want;
+
+		if (!name || !wanted(vm, name, &want) || is == want)
+			continue;
+		json_array_append_new(set, json_pack("{s:s, s:b}",
+				"capability", name, "state", want));
+		json_array_append(before, cap);
+	}
+	json_decref(list);
+	if (!vm->has_ignore_shared) {
+		json_decref(set);
+		json_decref(before);
+		return fail("QEMU at %s has no capability x-ignore-shared: QEMU 7.2 or newer is needed",
+			    vm->qmp.path);
+	}
+	err = qmp_do(&vm->qmp, "migrate-set-capabilities",
+		     json_pack("{s:o}", "capabilities", set));
+	if (!err && !vm->caps_before)
+		vm->caps_before = before;
+	else
+		json_decref(before);
+	return err;
+}
+
+/*
+ * x-ignore-shared must not stay on behind the operator's back: the next
+ * ordinary migration of this VM would leave its RAM behind.
+ */
+int vm_restore_capabilities(struct vm *vm)
+{
+	json_t *before = vm->caps_before;
+
+	vm->caps_before = NULL;
+	if (!before || vm->qmp.gone) {
+		json_decref(before);
+		return 0;
+	}
+	return qmp_do(&vm->qmp, "migrate-set-capabilities",
+		      json_pack("{s:o}", "capabilities", before));
+}
+
+void vm_close_session(struct vm *vm)
+{
+	unsigned int i;
+
+	for (i = 0; i < vm->rams; i++)
+		mf_unmap(&vm->ram[i].mf);
+	if (vm->session >= 0)
+		close(vm->session);
+	vm->session = -1;
+}
+
+void vm_close(struct vm *vm)
+{
+	unsigned int i;
+
+	vm_close_session(vm);
+	for (i = 0; i < vm->rams; i++) {
+		if (vm->ram[i].fd >= 0)
+			close(vm->ram[i].fd);
+		free(vm->ram[i].id);
+		free(vm->ram[i].type);
+		free(vm->ram[i].path);
+	}
+	free(vm->ram);
+	free(vm->machine);
+	free(vm->target);
+	free(vm->cpu);
+	free(vm->blocked);
+	json_decref(vm->caps_before);
+	qmp_close(&vm->qmp);
+	memset(vm, 0, sizeof(*vm));
+	vm->session = -1;
+	vm->qmp.fd = -1;
+}
+
+int vm_open_session(struct vm *vm, uint64_t features)
+{
+	struct migrate_fast_handshake shake;
+	struct problems problems = { 0 };
+	unsigned int i;
+	int err;
+
+	vm->session = mf_open(features, &shake);
+	if (vm->session < 0) {
+		problem_module(&problems, vm->session, &shake, features);
+		fail("%s", problems.text[0]);
+		problems_free(&problems);
+		return -1;
+	}
+	for (i = 0; i < vm->rams; i++) {
+		struct ram *ram = &vm->ram[i];
+
+		err = mf_add(vm->session, ram->fd, &ram->mf);
+		if (err)
+			return fail("the module does not take %s: %s",
+				    ram->path, strerror(-err));
+		if (ram->mf.pages != ram->bytes / MF_PAGE_SIZE)
+			return fail("%s has %llu pages, but its backend %s should have %llu: its file was changed under QEMU",
+				    ram->path,
+				    (unsigned long long)ram->mf.pages, ram->id,
+				    (unsigned long long)(ram->bytes /
+							 MF_PAGE_SIZE));
+	}
+	return 0;
+}
+
+bool vm_is_gone(const struct vm *vm)
+{
+	char path[64], comm[32] = "", state = 0;
+	FILE *stat;
+
+	if (!vm->qmp.gone)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/stat", vm->qmp.peer);
+	stat = fopen(path, "re");
+	if (!stat)
+		return true;
+	/* The socket may have been made by somebody else (libvirt). */
+	if (fscanf(stat, "%*d (%31[^)]) %c", comm, &state) != 2)
+		state = 0;
+	fclose(stat);
+	return strncmp(comm, "qemu", 4) || state == 'Z' || state == 'X';
+}
+
+uint64_t vm_bytes(const struct vm *vm)
+{
+	uint64_t bytes = 0;
+	unsigned int i;
+
+	for (i = 0; i < vm->rams; i++)
+		bytes += vm->ram[i].bytes;
+	return bytes;
+}
+
+uint64_t vm_allocated(const struct vm *vm)
+{
+	uint64_t bytes = 0;
+	unsigned int i;
+
+	for (i = 0; i < vm->rams; i++)
+		bytes += vm->ram[i].allocated;
+	return bytes;
+}
+
+int vm_need_ready(struct vm *vm)
+{
+	struct problems problems = { 0 };
+	unsigned int i;
+	int ret = 0;
+
+	if (vm_survey(vm, &problems))
+		return -1;
+	for (i = 1; i < problems.n; i++)
+		note("%s", problems.text[i]);
+	if (problems.n)
+		ret = fail("%s", problems.text[0]);
+	problems_free(&problems);
+	return ret;
+}
+
+void problem(struct problems *problems, const char *format, ...)
+{
+	va_list args;
+	char *text;
+
+	va_start(args, format);
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
+	va_end(args);
+	problems->text = need(realloc(problems->text, (problems->n + 1) *
+				      sizeof(*problems->text)));
+	problems->text[problems->n++] = need(text);
+}
+
+void problems_free(struct problems *problems)
+{
+	unsigned int i;
+
+	for (i = 0; i < problems->n; i++)
+		free(problems->text[i]);
+	free(problems->text);
+	problems->text = NULL;
+	problems->n = 0;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* A VM as seen through QMP: what it is, where its RAM lies, its state. */
+#ifndef VM_H
+#define VM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../lib/mf.h"
+#include "qmp.h"
+
+/* What became of QEMU's own migration, from its MIGRATION events. */
+enum vm_migration {
+	VM_MIGRATION_NONE,
+	VM_MIGRATION_BUSY,
+	VM_MIGRATION_COMPLETED,
+	VM_MIGRATION_FAILED,
+};
+
+/* A memory backend of the VM. */
+struct ram {
+	char *id;		/* of the QEMU object; the same at both ends */
+	char *type;		/* memory-backend-file as a rule */
+	char *path;		/* NULL when the backend has no file */
+	uint64_t bytes;
+	bool share;
+	int fd;
+	uint64_t allocated;	/* bytes of the file that are not holes */
+	struct mf_ram mf;
+};
+
+struct vm {
+	struct qmp qmp;
+	bool incoming;		/* the side we are: waits for a VM */
+	int major, minor, micro;
+	char *machine;
+	char *target;
+	char *cpu;
+	unsigned int cpus;
+	char status[32];	/* running, paused, inmigrate ... */
+	bool running;
+	bool resumed;		/* a RESUME event has come */
+	struct ram *ram;
+	unsigned int rams;
+	json_t *caps_before;	/* capabilities to put back, or NULL */
+	char busy[32];		/* status of a migration of QEMU's own */
+	char *blocked;		/* why QEMU says that it cannot migrate */
+	enum vm_migration migration;
+	bool has_ignore_shared;
+	int session;		/* of the module, or -1 */
+};
+
+struct problems {
+	char **text;
+	unsigned int n;
+};
+
+/* Connects and asks for everything above; opens no file yet. */
+int vm_open(struct vm *vm, const char *qmp_path, bool incoming);
+void vm_close(struct vm *vm);
+
+int vm_query_status(struct vm *vm);
+/* The same, of a "query-status" that was started before. */
+int vm_take_status(struct vm *vm, json_int_t id);
+
+/* Has QEMU closed its socket, and ended, as far as can be seen? */
+bool vm_is_gone(const struct vm *vm);
+
+/* Opens the RAM files; adds to @problems what is in the way of migration. */
+int vm_survey(struct vm *vm, struct problems *problems);
+/* vm_survey(), and failure if there is any problem. */
+int vm_need_ready(struct vm *vm);
+/* Opens a session of the module and adds the RAM files. */
+int vm_open_session(struct vm *vm, uint64_t features);
+void vm_close_session(struct vm *vm);
+
+/* Sets the capabilities that we need, or puts back what was before. */
+int vm_set_capabilities(struct vm *vm);
+int vm_restore_capabilities(struct vm *vm);
+
+/* Bytes of all RAM files. */
+uint64_t vm_bytes(const struct vm *vm);
+uint64_t vm_allocated(const struct vm *vm);
+
+void problem(struct problems *problems, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+void problems_free(struct problems *problems);
+/* What an error of mf_open() means to the operator. */
+void problem_module(struct problems *problems, int err,
+		    const struct migrate_fast_handshake *shake,
+		    uint64_t features);
+
+#endif /* VM_H */

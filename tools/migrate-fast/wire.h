@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The protocol between migrate-fast send and migrate-fast recv, version 1.
+ *
+ * One TCP connection, made by the source. Both directions carry frames: a
+ * header of 24 bytes, all little endian, and @length bytes of payload.
+ *
+ *	offset	0  __u32 magic	 WIRE_MAGIC
+ *		4  __u16 type	 enum wire_type
+ *		6  __u16 ram	 number of the RAM file, in the order of HELLO
+ *		8  __u32 length	 bytes of payload
+ *		12 __u32 count	 pages, or 0
+ *		16 __u64 page	 first page, or a number that the type defines
+ *
+ * Source				Destination
+ *	HELLO json	 ----------->	compares with its own QEMU
+ *			 <-----------	WELCOME json, its RAM is all zero
+ *	PAGES, ZERO ...	 ----------->
+ *	ROUND n		 ----------->
+ *			 <-----------	ROUND_DONE n: all before it is placed
+ *	PREPARE		 ----------->	hands QEMU its end of the relay
+ *			 <-----------	READY
+ *	  ... more rounds ...
+ *	(the VM stops; last rounds; DEVICE frames are withheld over there)
+ *	DEVICE ...	 ----------->
+ *	DIGEST ...	 ----------->	with --verify only; after the last ROUND
+ *	VERIFY		 ----------->
+ *			 <-----------	DIFFER (pages differ) or VERIFIED
+ *	LOAD bytes	 ----------->	RAM is final: device state goes to QEMU
+ *			 <-----------	PREPARED: loaded, paused
+ *	COMMIT		 ----------->	from here on the VM is the destination's
+ *			 <-----------	RUNNING, or REFUSED: it never will run
+ *	BYE		 ----------->	the source has heard it
+ *
+ * FAIL text ends the session from either side, at any time before COMMIT.
+ * BEAT is sent by whoever has sent nothing for a second. A later connection
+ * may ASK json what became of a session, gets an ANSWER json and says BYE.
+ *
+ * Nobody is trusted: types, numbers, lengths and the order of frames are
+ * checked, and a peer that gets one wrong is cut off.
+ */
+#ifndef WIRE_H
+#define WIRE_H
+
+#include <stdint.h>
+
+#define WIRE_MAGIC	0x3172464dU	/* "MFr1" */
+#define WIRE_VERSION	1
+#define WIRE_HEADER	24
+/* Pages of one PAGES frame; of one ZERO frame any number is right. */
+#define WIRE_MAX_PAGES	1024
+/* Payload of every frame but PAGES. */
+#define WIRE_MAX_BYTES	(256 * 1024)
+/* Device state that either side is willing to hold in memory. */
+#define WIRE_MAX_DEVICE	(256ULL << 20)
+/* Pages that one DIGEST stands for. */
+#define WIRE_DIGEST_PAGES 1024
+
+enum wire_type {
+	WIRE_HELLO = 1,
+	WIRE_WELCOME,
+	WIRE_FAIL,
+	WIRE_BEAT,
+	WIRE_PAGES,
+	WIRE_ZERO,
+	WIRE_ROUND,		/* page: number of the round */
+	WIRE_ROUND_DONE,	/* page: number of the round */
+	WIRE_PREPARE,
+	WIRE_READY,
+	WIRE_DEVICE,
+	WIRE_DIGEST,		/* payload: SHA-256 of the pages' SHA-256 */
+	WIRE_VERIFY,
+	WIRE_DIFFER,		/* payload: SHA-256 of each page here */
+	WIRE_VERIFIED,
+	WIRE_LOAD,		/* page: bytes of device state in all */
+	WIRE_PREPARED,
+	WIRE_COMMIT,
+	WIRE_RUNNING,
+	WIRE_REFUSED,		/* payload: text */
+	WIRE_BYE,
+	WIRE_ASK,
+	WIRE_ANSWER,
+	WIRE_TYPES
+};
+
+struct wire_frame {
+	uint16_t type;
+	uint16_t ram;
+	uint32_t length;
+	uint32_t count;
+	uint64_t page;
+};
+
+void wire_pack(uint8_t header[WIRE_HEADER], const struct wire_frame *frame);
+/*
+ * NULL, or what is wrong with the header. Checks what does not depend on the
+ * session: magic, type, length.
+ */
+const char *wire_unpack(const uint8_t header[WIRE_HEADER],
+			struct wire_frame *frame);
+const char *wire_name(unsigned int type);
+
+#endif /* WIRE_H */
