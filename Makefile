@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# migrate-fast: see "make help".
+
+KERNEL	 ?= 6.1
+# The kernels that check-all and bench run on.
+KERNELS	 ?= 6.1 6.12
+VERSION	 := 0.1.0
+PREFIX	 ?= /usr/local
+PYTHON	 ?= python3
+
+top	 := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
+build	 := $(top)/build
+vm	 := $(top)/selftests/vm
+KDIR	 ?= $(build)/kernel/$(KERNEL)/headers
+kmod	 := $(build)/kmod-$(KERNEL)
+
+# What fails is seen better without what does not: V=1 shows the commands.
+quiet	 := $(if $(V),,-s) --no-print-directory
+MAKEFLAGS += --no-print-directory
+
+export KERNEL KERNELS PREFIX DESTDIR V
+
+all: module tools selftests	## build the module (for KERNEL), tools and selftests
+
+setup:				## install and download what is missing
+	@$(vm)/setup $(KERNEL)
+
+# kbuild of 6.1 cannot build outside the source folder (MO= came later), and several
+# kernels are built from one source: each gets a copy that holds links.
+module: setup			## build migrate_fast.ko into build/kmod-KERNEL
+	@$(top)/selftests/kmod.sh stage "$(kmod)"
+	@$(MAKE) -j"$$(nproc)" -C "$(KDIR)" M="$(kmod)" $(if $(W),W=$(W)) $(if $(C),C=$(C)) modules
+
+tools: setup			## build the tools into build/tools
+	@if [ -e tools/Makefile ]; then $(MAKE) $(quiet) -j"$$(nproc)" -C tools O="$(build)/tools"; fi
+
+selftests: setup		## build the test programs into build/selftests
+	@$(MAKE) $(quiet) -C selftests OUTPUT="$(build)/selftests"
+
+check: all			## run the tests once: TESTS="ram migrate/idle.py" KERNEL=6.12
+	@$(PYTHON) selftests/run $(TESTS)
+
+check-all: every		## random tests often, on every kernel (hours)
+	@$(PYTHON) selftests/run --all $(TESTS)
+
+demo: all			## move a working guest between two emulated hosts
+	@$(PYTHON) selftests/demo/demo.py
+
+bench: every			## measure: BENCH="harvest send"
+	@$(PYTHON) tools/bench/run $(BENCH)
+
+# What check-all and bench run on, one kernel after the other.
+every:
+	@for kernel in $(KERNELS); do $(MAKE) --no-print-directory all KERNEL=$$kernel || exit; done
+
+lint: setup module		## checkpatch, sparse, shellcheck: no findings
+	@selftests/lint
+
+install: tools			## install tools and man pages under PREFIX
+	@$(MAKE) -C tools install O="$(build)/tools"
+
+dkms:				## install the module for the running kernel (DKMS)
+	@$(top)/selftests/kmod.sh dkms $(VERSION)
+
+clean:				## remove all that was built; keeps downloads
+	rm -rf "$(build)"
+
+help:
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1	/p' $(firstword $(MAKEFILE_LIST)) | \
+		expand -t 20
+
+.PHONY: all every setup module tools selftests check check-all demo bench lint install dkms \
+	clean help

@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Hosts, their agent, their links, and what the bed makes of a kernel that complains."""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# pylint: disable=wrong-import-position
+from vm import Bed, DmesgError, HostError, TOP
+from vm.ktap import Tests
+
+
+def commands(tests, bed, host):
+    with tests.test("exit status and output"):
+        result = host.run("echo out; echo err >&2; exit 7")
+        assert (result.rc, result.out) == (7, "out\nerr\n"), result
+    with tests.test("exit status of a signal"):
+        assert host.run("kill -SEGV $$").rc == 128 + signal.SIGSEGV
+    with tests.test("timeout"):
+        began = time.monotonic()
+        result = host.run("echo begun; sleep 1000", timeout=1)
+        assert result.timed_out and result.rc == 124 and result.out == "begun\n", result
+        assert time.monotonic() - began < 20
+    with tests.test("a daemon left behind does not hold up its command"):
+        assert host.run("sleep 1000 & echo done", timeout=20).out == "done\n"
+        host.run("pkill sleep")
+    with tests.test("much output"):
+        out = host.run("seq 1 200000", timeout=120).out
+        assert out.endswith("\n200000\n") and len(out) == 1288895, len(out)
+    with tests.test("background command: signal, input, output"):
+        proc = host.spawn("trap 'echo got it; exit 9' TERM; echo ready; "
+                          "while read -r x; do echo $x; done; wait")
+        proc.wait_output("ready")
+        proc.write("hello\n")
+        proc.wait_output("hello")
+        proc.kill(signal.SIGTERM)
+        proc.write("\n")
+        assert proc.wait(20).rc == 9 and "got it" in proc.output, proc.output
+    with tests.test("a command dies with its connection"):
+        proc = host.spawn("exec sleep 4321")
+        assert host.run("pgrep -f 'sleep 432[1]'").rc == 0
+        proc.hang_up()
+        for _ in range(50):
+            if host.run("pgrep -f 'sleep 432[1]'").rc:
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError("it still runs")
+    with tests.test("the checkout is there, and nothing that is written to it lasts"):
+        assert host.run("pwd").out.strip() == TOP
+        host.run("echo x > Kbuild.test && test -s Kbuild.test", check=True)
+        assert not os.path.exists(os.path.join(TOP, "Kbuild.test"))
+    with tests.test("bed.dir is shared"):
+        host.run(f"echo from inside > {bed.dir}/shared", check=True)
+        with open(os.path.join(bed.dir, "shared"), encoding="ascii") as f:
+            assert f.read() == "from inside\n"
+    with tests.test("KVM"):
+        host.run("test -c /dev/kvm", check=True)
+
+
+def links(tests, bed, a, b):
+    with tests.test("both links carry"):
+        a.run(f"busybox ping -c 1 -W 5 {b.addr} && "
+              f"busybox ping -c 1 -W 5 {b.service_addr}", check=True)
+    with tests.test("a cut link does not carry, a mended one does"):
+        a.link_down()
+        assert b.run(f"busybox ping -c 1 -W 2 {a.addr}", timeout=30).rc
+        a.link_up()
+        for _ in range(10):
+            if b.run(f"busybox ping -c 1 -W 2 {a.addr}", timeout=30).rc == 0:
+                break
+        else:
+            raise AssertionError("the link does not come back")
+    with tests.test("the rate holds"):
+        bed.rate("50mbit")
+        sink = b.spawn("exec busybox nc -l -p 5555 > /dev/null")
+        time.sleep(0.5)
+        before = a.sent_bytes()
+        began = time.monotonic()
+        a.run(f"head -c 20000000 /dev/zero | busybox nc {b.addr} 5555", timeout=120,
+              check=True)
+        sink.wait(60)
+        seconds = time.monotonic() - began
+        sent = a.sent_bytes() - before
+        bed.rate()
+        tests.note(f"{sent} bytes in {seconds:.1f} s")
+        # Never faster; how much slower is up to the machine.
+        assert sent > 20000000 and sent * 8 / seconds < 56e6
+    with tests.test("a shared disk reaches both"):
+        address = bed.disk("shared", size_mb=1)
+        for host, words in ((a, "-c 'write -P 90 0 64k'"), (b, "-c 'read -P 90 0 64k'")):
+            out = host.run(f"qemu-io -f raw {words} {address}", check=True).out
+            assert "65536/65536" in out and "failed" not in out, out
+
+
+def complaints(tests, host):
+    with tests.test("a quiet kernel has no findings"):
+        assert host.dmesg_findings() == []
+    with tests.test("a complaint is found, and once only"):
+        host.run("echo 'WARNING: CPU: 0 PID: 1 at here' > /dev/kmsg", check=True)
+        found = host.dmesg_findings()
+        assert len(found) == 1 and "at here" in found[0], found
+        assert host.dmesg_findings() == []
+    with tests.test("dmesg_check raises with the line"):
+        host.run("echo 'BUG: something' > /dev/kmsg", check=True)
+        try:
+            host.dmesg_check()
+        except DmesgError as error:
+            assert "BUG: something" in str(error)
+        else:
+            raise AssertionError("nothing raised")
+    with tests.test("a new taint is found"):
+        host.run("echo 64 > /proc/sys/kernel/tainted", check=True)
+        assert host.dmesg_findings() == ["kernel tainted: U"]
+        assert host.dmesg_findings() == []
+    with tests.test("a real crash is an error with the kernel's last words"):
+        try:
+            host.run("echo c > /proc/sysrq-trigger; sleep 100", timeout=30)
+        except HostError as error:
+            assert "sysrq" in str(error) or "panic" in str(error), error
+        else:
+            raise AssertionError("the host lives on")
+        host.stop()
+
+
+def nothing_outlives_us(tests):
+    with tests.test("hosts end with a test that is killed"):
+        script = ("import sys, time; sys.path.insert(0, 'selftests'); from vm import Bed\n"
+                  "bed = Bed(name='killed', load=False); h = bed.host('a')\n"
+                  "print(h.proc.pid, bed.dir, flush=True); time.sleep(1000)")
+        with subprocess.Popen([sys.executable, "-c", script], cwd=TOP,
+                              stdout=subprocess.PIPE, text=True) as child:
+            pid, folder = child.stdout.readline().split()
+            child.kill()
+        for _ in range(100):
+            try:
+                with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+                    if f.read().rsplit(")", 1)[1].split()[0] == "Z":
+                        break
+            except FileNotFoundError:
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError("QEMU lives on")
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)
+
+
+def main():
+    tests = Tests()
+    nothing_outlives_us(tests)
+    with Bed(name="bed", load=False) as bed:
+        a, b = bed.pair()
+        tests.note(f"hosts ready after {max(a.boot_seconds, b.boot_seconds):.1f} s")
+        commands(tests, bed, a)
+        links(tests, bed, a, b)
+        complaints(tests, a)
+    return tests.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

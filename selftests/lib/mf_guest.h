@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The smallest virtual machine: one processor in 32-bit protected mode without
+ * paging, and a program that stores to guest memory and halts.
+ */
+#ifndef MF_GUEST_H
+#define MF_GUEST_H
+
+#include "mf_test.h"
+
+/* Where the guest sees the RAM file: 2 MB aligned, like real guest memory. */
+#define MF_GUEST_RAM 0x40000000U
+
+/* The guest's programs: labels in assembly. */
+extern const char mf_guest_code[], mf_guest_code_load[];
+extern const char mf_guest_code_scatter[], mf_guest_code_end[];
+
+struct mf_guest {
+	int kvm;
+	int vm;
+	int vcpu;
+	struct kvm_run *run;
+	size_t run_bytes;
+	void *code;
+};
+
+/* -ENODEV when there is no KVM here. */
+int mf_guest_open(struct mf_guest *guest, void *ram, size_t bytes);
+void mf_guest_close(struct mf_guest *guest);
+/* The guest stores @value at a byte offset of the RAM. */
+int mf_guest_store(struct mf_guest *guest, size_t offset, __u32 value);
+/* The guest loads from a byte offset of the RAM. */
+int mf_guest_load(struct mf_guest *guest, size_t offset, __u32 *value);
+/* @count stores in pseudo-random words of @bytes, a power of two, at @offset. */
+int mf_guest_scatter(struct mf_guest *guest, size_t offset, size_t bytes,
+		     __u32 count, __u32 seed);
+
+#endif

@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Somebody dies, or the network is cut, in each phase of a migration.
+
+Before the commit the guest must work on at the source, and only there. After it, it
+must not run twice, whatever happens; "migrate-fast resolve" finds out where it is.
+
+The tool is held still in a phase by its test hooks (tools/migrate-fast/hook.h), or the
+link is made slow, so that what happens happens there and not elsewhere.
+"""
+import os
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# pylint: disable=wrong-import-position
+from migrate.move import FAILED, Move, Survivor, hooks, resolve
+from vm import Bed
+
+PATIENT = ["--timeout", "5000"]
+
+
+class Broken(Survivor):
+    # When
+
+    def in_round_1(self, twin, **options):
+        self.bed.rate("10mbit")
+        move = Move(self.vm, twin, **options)
+        move.send.wait_for('"start"', 120)
+        time.sleep(2)
+        assert not move.send.events("round"), "round 1 is over already"
+        return move
+
+    def in_last_round(self, twin, **options):
+        """The VM is stopped, and a part of the last pages is on its way."""
+        args = list(options.pop("args", [])) + ["--max-rounds", 1, "--force-switchover"]
+        move = Move(self.vm, twin, args=args, send_env=hooks(stopped=3000), **options)
+        move.send.wait_hook("stopped")
+        self.bed.rate("1mbit")
+        time.sleep(3.5)
+        assert len(move.send.events("round")) == 1, "the last round is over already"
+        return move
+
+    @staticmethod
+    def at_send_hook(move, name):
+        move.send.wait_hook(name)
+        return move
+
+    @staticmethod
+    def at_recv_hook(move, name):
+        move.recv.wait_hook(name)
+        return move
+
+    # The receiver
+
+    def receiver_killed(self):
+        with self.case("receiver killed in round 1") as twin:
+            move = self.in_round_1(twin)
+            move.recv.kill()
+            move.failed("lost", recv_rc=137)
+        with self.case("receiver killed in the last round") as twin:
+            move = self.in_last_round(twin)
+            move.recv.kill()
+            move.failed("lost", recv_rc=137)
+        for name, when in (("load", "after the stream began"),
+                           ("prepared", "after the device state was loaded")):
+            with self.case(f"receiver killed {when}") as twin:
+                move = Move(self.vm, twin, recv_env=hooks(**{name: 20000}))
+                self.at_recv_hook(move, name).recv.kill()
+                move.failed("lost", recv_rc=137)
+        with self.case("receiver killed just before the commit") as twin:
+            move = Move(self.vm, twin, send_env=hooks(commit=3000))
+            self.at_send_hook(move, "commit").recv.kill()
+            move.failed("lost", recv_rc=137)
+
+    def destination_qemu_killed(self):
+        with self.case("destination QEMU killed in round 1") as twin:
+            move = self.in_round_1(twin)
+            twin.kill()
+            move.failed("QEMU")
+        with self.case("destination QEMU killed while it loads") as twin:
+            move = Move(self.vm, twin, recv_env=hooks(load=3000))
+            self.at_recv_hook(move, "load")
+            twin.kill()
+            move.failed("QEMU")
+        with self.case("destination QEMU killed when it is prepared") as twin:
+            move = Move(self.vm, twin, recv_env=hooks(prepared=3000))
+            self.at_recv_hook(move, "prepared")
+            twin.kill()
+            move.failed("QEMU")
+
+    # The sender
+
+    def sender_ends(self):
+        for sig, name in ((signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")):
+            with self.case(f"{name} in round 1") as twin:
+                move = self.in_round_1(twin)
+                move.send.kill(sig)
+                move.failed("cancel")
+        with self.case("Ctrl-C in the last round") as twin:
+            move = self.in_last_round(twin)
+            move.send.kill(signal.SIGINT)
+            move.failed("cancel")
+        with self.case("Ctrl-C while the destination loads") as twin:
+            move = Move(self.vm, twin, recv_env=hooks(load=3000))
+            self.at_recv_hook(move, "load").send.kill(signal.SIGINT)
+            move.failed("cancel")
+        with self.case("Ctrl-C at the receiver in round 1") as twin:
+            move = self.in_round_1(twin)
+            move.recv.kill(signal.SIGINT)
+            move.failed("cancel")
+        with self.case("sender killed in round 1") as twin:
+            move = self.in_round_1(twin)
+            move.send.kill()
+            self.sender_was_killed(move)
+        with self.case("sender killed in the last round") as twin:
+            move = self.in_last_round(twin)
+            move.send.kill()
+            self.sender_was_killed(move)
+
+    def sender_was_killed(self, move):
+        assert move.send.wait(30) == 137, move.text()
+        move.guard_ends()
+        assert self.vm.status() == "running", move.text()
+        rc = move.recv.wait(60)
+        assert rc == FAILED, f"recv returned {rc}\n{move.text()}"
+        move.says(move.recv, ["lost"])
+        move.never_ran()
+        move.nothing_left()
+
+    # The network
+
+    def fails_when_cut(self, move):
+        """Each end has to notice for itself, and to end, while it is cut."""
+        self.cut()
+        move.failed("no sign of life")
+
+    def network_cut(self):
+        with self.case("network cut in round 1") as twin:
+            self.fails_when_cut(self.in_round_1(twin, args=PATIENT, recv_args=PATIENT))
+        with self.case("interface taken down in round 1") as twin:
+            # Packets may now leave by another interface, and be refused there.
+            move = self.in_round_1(twin, args=PATIENT, recv_args=PATIENT)
+            self.a.link_down()
+            try:
+                move.failed("network")
+            finally:
+                self.a.link_up()
+        with self.case("network cut in the last round") as twin:
+            self.fails_when_cut(self.in_last_round(twin, args=PATIENT, recv_args=PATIENT))
+        with self.case("network cut while the destination loads") as twin:
+            move = Move(self.vm, twin, args=PATIENT, recv_args=PATIENT,
+                        recv_env=hooks(load=30000))
+            self.fails_when_cut(self.at_recv_hook(move, "load"))
+        with self.case("network cut when the destination has loaded") as twin:
+            move = Move(self.vm, twin, args=PATIENT, recv_args=PATIENT,
+                        recv_env=hooks(prepared=3000))
+            self.at_recv_hook(move, "prepared")
+            self.cut()
+            move.send_failed("no sign of life")
+            # It cannot know whether the source has gone on without it.
+            move.recv.wait_for("stays paused here", 60)
+            self.mend()
+            result = resolve(move)
+            assert result.rc == FAILED, f"{result}\n{move.text()}"
+            assert move.recv.wait(60) == FAILED, move.text()
+            move.never_ran()
+            move.nothing_left()
+        with self.case("a short interruption is survived") as twin:
+            self.bed.rate("20mbit")
+            move = Move(self.vm, twin, args=["--max-rounds", 1, "--downtime-limit", 1])
+            move.send.wait_for('"start"', 120)
+            self.cut()
+            time.sleep(2)
+            self.mend()
+            # It fails for the reason that it was given, not for the network.
+            move.failed("writes faster")
+
+
+    # The last line of defence, tried
+
+    def lost_page(self):
+        with self.case("a page that was lost is found by --verify") as twin:
+            move = Move(self.vm, twin, verify=True, send_env=hooks("lose-page"))
+            move.failed("verification", "differ")
+
+
+def main():
+    with Bed(name="broken") as bed:
+        broken = Broken(bed)
+        broken.receiver_killed()
+        broken.destination_qemu_killed()
+        broken.sender_ends()
+        broken.network_cut()
+        broken.lost_page()
+        broken.still_movable()
+        return broken.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,256 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Garbage, lies and broken-off sentences, told to recv and to send.
+
+Neither may crash, hang, run a VM or lose one. The frames of the protocol are those of
+tools/migrate-fast/wire.h.
+"""
+import json
+import os
+import random
+import struct
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# pylint: disable=wrong-import-position
+from migrate.move import FAILED, PORT, Move, Survivor, Tool, discard, wait_listening
+from vm import AgentError, Bed
+
+MAGIC = 0x3172464d
+(HELLO, WELCOME, FAIL, BEAT, PAGES, ZERO, ROUND, ROUND_DONE, PREPARE, READY, DEVICE, DIGEST,
+ VERIFY, DIFFER, VERIFIED, LOAD, PREPARED, COMMIT, RUNNING, REFUSED, BYE, ASK,
+ ANSWER) = range(1, 24)
+FAKE_PORT = 4445
+
+
+def frame(kind, payload=b"", ram=0, count=0, page=0, length=None, magic=MAGIC):
+    return struct.pack("<IHHIIQ", magic, kind, ram,
+                       len(payload) if length is None else length, count, page) + payload
+
+
+class Fuzz(Survivor):
+    def __init__(self, bed):
+        super().__init__(bed)
+        self.hello = None
+        self.random = random.Random(os.environ.get("MF_SEED", time.time_ns()))
+        self.repeat = int(os.environ.get("MF_REPEAT", "1"))
+
+    # A source that lies
+
+    def dial(self):
+        sock = self.b.agent.connect("tcp", self.b.addr, PORT)
+        sock.settimeout(30)
+        return sock
+
+    @staticmethod
+    def listen_to(sock, until_closed=True, timeout=30):
+        """What it answers, until it closes."""
+        data = b""
+        sock.settimeout(timeout)
+        try:
+            while True:
+                part = sock.recv(65536)
+                if not part:
+                    break
+                data += part
+                if not until_closed and len(data) >= 24:
+                    break
+        except (TimeoutError, ConnectionError):
+            pass
+        return data
+
+    def accost(self, data, then_close=False):
+        """Say something to recv and see it close the connection."""
+        sock = self.dial()
+        try:
+            sock.sendall(data)
+            if not then_close:
+                self.listen_to(sock)
+        except (BrokenPipeError, ConnectionError):
+            pass
+        finally:
+            sock.close()
+
+    def strangers(self):
+        """Whoever does not greet is sent away, and recv goes on listening."""
+        greeting = json.dumps(self.hello).encode()
+        rand = self.random
+        cases = [
+            b"GET / HTTP/1.1\r\nHost: b\r\n\r\n" + b"x" * 100,
+            rand.randbytes(24), rand.randbytes(5000),
+            frame(HELLO, b"{}"), frame(HELLO, b"no json"), frame(HELLO, b""),
+            frame(HELLO, b"[" * 200000), frame(HELLO, b'{"protocol": 99, "version": "9"}'),
+            frame(HELLO, b'{"protocol": "1", "version": [1]}'),
+            frame(HELLO, length=0xffffffff), frame(HELLO, length=300 << 10),
+            frame(HELLO, greeting, magic=0), frame(0, greeting), frame(0xffff, b""),
+            frame(PAGES, b"x" * 4096, count=1), frame(COMMIT), frame(LOAD), frame(BYE),
+            frame(ASK, b"{}"), frame(ASK, b'{"session": 5}'), frame(ANSWER, b"{}"),
+            frame(BEAT, b"x" * 1000) + frame(COMMIT)]
+        with self.case("strangers do not end a migration") as twin:
+            recv = Tool(self.b, ["recv", "--qmp", twin.qmp_path, "--listen", f":{PORT}",
+                                 "--json"])
+            wait_listening(recv, PORT)
+            for data in cases:
+                self.accost(data)
+                assert recv.running, f"recv ended at {data[:60]!r}:\n{recv.output}"
+            for data in (b"", b"MF", frame(HELLO, greeting)[:24],
+                         frame(HELLO, greeting)[:-1]):
+                self.accost(data, then_close=True)
+                assert recv.running, f"recv ended at {data[:60]!r}:\n{recv.output}"
+            # One that says nothing at all does not keep it for ever.
+            silent = self.dial()
+            assert len(self.listen_to(silent, timeout=20)) < 4096
+            silent.close()
+            assert recv.running, recv.output
+            assert twin.status() == "inmigrate"
+            # After all of them the right one comes.
+            sock = self.dial()
+            sock.sendall(frame(HELLO, greeting))
+            answer = self.listen_to(sock, until_closed=False)
+            assert struct.unpack("<IH", answer[:6]) == (MAGIC, WELCOME), answer[:100]
+            sock.close()
+            assert recv.wait(30) == FAILED, recv.output
+            assert twin.status() == "inmigrate"
+
+    def after_greeting(self, twin, data, then_close=False):
+        """A right greeting, then this; recv must end with an error, QEMU must not run."""
+        recv = Tool(self.b, ["recv", "--qmp", twin.qmp_path, "--listen", f":{PORT}",
+                             "--json"])
+        wait_listening(recv, PORT)
+        sock = self.dial()
+        try:
+            sock.sendall(frame(HELLO, json.dumps(self.hello).encode()))
+            self.listen_to(sock, until_closed=False)
+            sock.sendall(data)
+            if not then_close:
+                self.listen_to(sock)
+        except (BrokenPipeError, ConnectionError):
+            pass
+        finally:
+            sock.close()
+        try:
+            rc = recv.wait(60)
+        except TimeoutError:
+            raise AssertionError(f"recv goes on after {data[:60]!r}:\n"
+                                 f"{recv.output}") from None
+        assert rc == FAILED, f"recv returned {rc} after {data[:60]!r}:\n{recv.output}"
+        assert "failed:" in recv.output, recv.output
+        assert "RESUME" not in [event["event"] for event in twin.events]
+
+    def lies(self):
+        pages = self.vm.ram_mb * 256
+        page = b"x" * 4096
+        cases = [
+            frame(HELLO, json.dumps(self.hello).encode()),
+            frame(PAGES, page, ram=7, count=1), frame(PAGES, page, ram=0xffff, count=1),
+            frame(PAGES, page, count=1, page=pages), frame(PAGES, page, count=1, page=1 << 63),
+            frame(PAGES, page * 2, count=2, page=pages - 1),
+            frame(PAGES, page * 2, count=2, page=(1 << 64) - 1),
+            frame(PAGES, page, count=2), frame(PAGES, page * 2, count=1),
+            frame(PAGES, b"", count=0), frame(PAGES, page[:100], count=1),
+            frame(PAGES, length=0xfffff000, count=0xfffff),
+            frame(ZERO, count=0), frame(ZERO, count=1, page=pages),
+            frame(ZERO, count=0xffffffff), frame(ZERO, count=1, page=(1 << 64) - 1),
+            frame(ZERO, count=1, ram=1), frame(ZERO, b"junk", count=1),
+            frame(DEVICE, length=0xffffffff), frame(LOAD), frame(COMMIT), frame(BYE),
+            frame(VERIFY) + frame(LOAD, page=5), frame(READY), frame(RUNNING),
+            frame(DIGEST, b"x" * 32, count=1025), frame(DIGEST, b"x" * 32, count=0),
+            frame(DIGEST, b"x" * 31, count=1), frame(DIGEST, b"x" * 32, count=1, page=pages),
+            frame(PREPARE) + frame(PREPARE) + frame(COMMIT),
+            frame(PREPARE) + frame(DEVICE, b"x" * 100) + frame(LOAD, page=99),
+            frame(PREPARE) + frame(DEVICE, b"x" * 100) + frame(COMMIT)]
+        broken_off = [b"", frame(ROUND, page=1), frame(PAGES, page, count=1)[:100],
+                      frame(PREPARE) + frame(DEVICE, b"x" * 500)]
+        with self.case("lies after a right greeting") as twin:
+            for data in cases:
+                self.after_greeting(twin, data)
+            for data in broken_off:
+                self.after_greeting(twin, data, then_close=True)
+            assert twin.status() == "inmigrate", "QEMU was touched"
+        with self.case("random frames after a right greeting") as twin:
+            for _ in range(8 * self.repeat):
+                frames = b"".join(
+                    frame(self.random.randrange(26), self.random.randbytes(
+                        self.random.choice([0, 8, 32, 4096])),
+                        count=self.random.choice([0, 1, 2, 1 << 31]),
+                        page=self.random.choice([0, 1, pages - 1, pages, 1 << 40]))
+                    for _ in range(10))
+                # LOAD would hand QEMU what we made up; that is the next test.
+                frames += self.random.randbytes(100)
+                self.after_greeting(twin, frames)
+            assert twin.status() == "inmigrate", "QEMU was touched"
+
+    def junk_device_state(self):
+        with self.case("device state that is junk") as twin:
+            junk = self.random.randbytes(5000)
+            self.after_greeting(twin, frame(PREPARE) + frame(DEVICE, junk)
+                                + frame(LOAD, page=len(junk)))
+            twin.proc.wait(30)	# half a VM is of no use to anybody
+
+    # A destination that lies
+
+    def fake(self, *answers):
+        """Run send against a listener that says these, whatever it hears."""
+        listener = self.b.spawn(f"exec busybox nc -l -p {FAKE_PORT}")
+        self.b.run(f"until ss -Hltn 'sport = :{FAKE_PORT}' | grep -q .; do sleep 0.1; done")
+        move = Move(self.vm, None, to=f"{self.b.addr}:{FAKE_PORT}",
+                    args=["--timeout", "5000"])
+        try:
+            listener.wait_output('"ram"', 60)
+            for data in answers:
+                listener.write(data)
+            if answers and answers[-1] == b"":
+                listener.kill()
+            move.send.wait(120)
+        finally:
+            try:
+                listener.kill()
+            except AgentError:
+                pass
+        return move, listener.output
+
+    def greet(self):
+        """Learn the greeting from send itself, by listening to it."""
+        with self.test("a destination that says nothing"):
+            move, heard = self.fake()
+            self.hello, _ = json.JSONDecoder().raw_decode(heard[heard.index("{"):])
+            move.failed("no sign of life")
+            self.survived()
+            self.note(f"greeting: {self.hello}")
+
+    def false_destinations(self):
+        good = frame(WELCOME, json.dumps(self.hello).encode())
+        cases = [
+            ("random bytes", [self.random.randbytes(1000)]),
+            ("junk as a welcome", [frame(WELCOME, b"{")]),
+            ("an endless welcome", [frame(WELCOME, b"x", length=0xfffffff0)]),
+            ("a welcome and an end", [good, b""]),
+            ("rounds that were not", [good + frame(ROUND_DONE, page=77)]),
+            ("PREPARED out of turn", [good + frame(PREPARED)]),
+            ("RUNNING out of turn", [good + frame(RUNNING)]),
+            ("false digests", [good + frame(DIFFER, b"x" * 32, count=9)]),
+            ("a failure", [good + frame(FAIL, b"the cat sat on the cable")])]
+        for name, answers in cases:
+            with self.test(f"a destination that says {name}"):
+                move, _ = self.fake(*answers)
+                move.failed("the cat sat" if name == "a failure" else "")
+                self.survived()
+
+
+def main():
+    with Bed(name="fuzz") as bed:
+        fuzz = Fuzz(bed)
+        fuzz.greet()
+        fuzz.strangers()
+        fuzz.lies()
+        fuzz.junk_device_state()
+        fuzz.false_destinations()
+        fuzz.still_movable()
+        discard(fuzz.vm)
+        return fuzz.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,424 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One migration by migrate-fast, and what has to be true when it is over."""
+import contextlib
+import json
+import os
+import signal
+import time
+
+from vm import TOP, AgentError, Guest, HostError, QmpError
+from vm.ktap import Tests
+
+TOOL = os.path.join(TOP, "build/tools/migrate-fast")
+PORT = 4444
+# Emulated hosts on a busy machine are slow in everything. Where it is not what a test is
+# about, the predicted downtime does not end a migration.
+LIMIT = ["--downtime-limit", "30000"]
+
+# Exit status of the tool.
+MOVED, FAILED, USAGE, UNKNOWN, STRANDED = range(5)
+
+
+def command(words, env=None):
+    """The tool itself is what is signalled and waited for, not a shell around it."""
+    words = [TOOL] + [str(word) for word in words]
+    return "exec env " + " ".join(
+        [f"{key}={value}" for key, value in (env or {}).items()] + words)
+
+
+def hooks(*names, **times):
+    """Environment that holds the tool still: hooks("lose-page", stopped=2000)."""
+    parts = list(names) + [f"{name.replace('_', '-')}:{ms}" for name, ms in times.items()]
+    return {"MIGRATE_FAST_TEST": ",".join(parts)}
+
+
+class Tool:
+    """A migrate-fast that runs with --json."""
+
+    def __init__(self, host, words, env=None):
+        self.host = host
+        self.proc = host.spawn(command(words, env))
+
+    @property
+    def output(self):
+        return self.proc.output
+
+    @property
+    def running(self):
+        return self.proc.running
+
+    def brief(self):
+        """Its last words."""
+        events = self.events()
+        for event in events:
+            if event.get("event") == "result" and isinstance(event["rounds"], list):
+                event["rounds"] = len(event["rounds"])	# they were printed already
+        plain = [line for line in self.output.splitlines() if not line.startswith("{")]
+        return "\n".join([json.dumps(event) for event in events[-8:]] + plain[-8:])
+
+    def events(self, kind=None):
+        found = []
+        for line in self.output.splitlines():
+            if line.startswith("{"):
+                with contextlib.suppress(ValueError):
+                    found.append(json.loads(line))
+        return [event for event in found if kind is None or event.get("event") == kind]
+
+    def wait_for(self, text, timeout=120):
+        """Wait until it has said so, in any event or message."""
+        self.proc.wait_output(text, timeout)
+
+    def wait_phase(self, name, timeout=180):
+        self._wait(lambda: any(event["phase"] == name for event in self.events("phase")),
+                   f"phase {name!r}", timeout)
+
+    def wait_hook(self, name, timeout=180):
+        """Wait until it stands still at a hook that was set for it."""
+        self._wait(lambda: any(f'waiting at "{name}"' in event.get("text", "")
+                               for event in self.events("note")), f"hook {name!r}", timeout)
+
+    def wait_round(self, number=1, timeout=180):
+        """Wait until so many rounds are over."""
+        self._wait(lambda: len(self.events("round")) >= number, f"round {number}", timeout)
+
+    def _wait(self, done, what, timeout):
+        end = time.monotonic() + timeout
+        while not done():
+            if not self.running and not done():
+                raise AssertionError(f"{self.proc.command} ended before {what}:\n"
+                                     f"{self.output}")
+            if time.monotonic() > end:
+                raise AssertionError(f"no {what} in {timeout} s:\n{self.output}")
+            time.sleep(0.02)
+
+    def kill(self, sig=signal.SIGKILL):
+        self.proc.kill(sig)
+
+    def wait(self, timeout=300):
+        """Its exit status."""
+        return self.proc.wait(timeout).rc
+
+
+class Move:
+    """move = Move(vm, twin); result = move.moved()		# or move.failed("keyword")
+
+    vm is the guest that runs, twin was made by vm.twin() and started (or is None: then
+    nobody receives). send_env and recv_env are made by hooks(). args of send are put
+    behind LIMIT.
+    """
+
+    def __init__(self, vm, twin, verify=False, port=PORT, args=(), recv_args=(),
+                 send_env=None, recv_env=None, receive=True, to=None):
+        self.vm = vm
+        self.twin = twin
+        self.recv = None
+        self.refcount = module_users(vm.host)
+        forget_events(vm)
+        if twin and receive:
+            self.recv = Tool(twin.host, ["recv", "--qmp", twin.qmp_path, "--listen",
+                                         f":{port}", "--json", *recv_args], recv_env)
+            wait_listening(self.recv, port)
+        if not to:
+            to = f"{twin.host.addr}:{port}"
+        words = ["send", "--qmp", vm.qmp_path, "--to", to, "--json", *LIMIT]
+        words += ["--verify"] if verify else []
+        self.send = Tool(vm.host, words + list(args), send_env)
+
+    def text(self):
+        """Everything that both have said, for messages."""
+        return (f"send: {self.send.brief()}\n"
+                f"recv: {self.recv.brief() if self.recv else 'none'}\n"
+                f"source QEMU: {self.vm.stderr}\n"
+                f"destination QEMU: {self.twin.stderr if self.twin else 'none'}")
+
+    def result(self):
+        """The last event of send."""
+        found = self.send.events("result")
+        assert len(found) == 1, f"not one result event\n{self.text()}"
+        return found[0]
+
+    def moved(self, timeout=300):
+        """It must succeed. Returns the result event."""
+        rc = self.send.wait(timeout)
+        assert rc == MOVED, f"send returned {rc}\n{self.text()}"
+        result = self.result()
+        assert result["result"] == "moved", self.text()
+        rc = self.recv.wait(60)
+        assert rc == MOVED, f"recv returned {rc}\n{self.text()}"
+        self._wait_gone()
+        assert self.twin.status() == "running", self.text()
+        check_order(self.vm, [["STOP", "SHUTDOWN"], ["STOP"]])
+        resumed = events_of(self.twin).count("RESUME")
+        assert resumed == 1, f"the destination was resumed {resumed} times"
+        return result
+
+    def _wait_gone(self):
+        """The source's QEMU ends by itself."""
+        try:
+            self.vm.proc.wait(30)
+        except TimeoutError:
+            raise AssertionError(f"the source's QEMU still runs\n{self.text()}") from None
+
+    def send_failed(self, *keywords, rc=FAILED, timeout=300):
+        """send must fail, say why, and leave the VM running at the source."""
+        got = self.send.wait(timeout)
+        assert got == rc, f"send returned {got}, not {rc}\n{self.text()}"
+        self.says(self.send, keywords)
+        assert self.result()["result"] == "failed", self.text()
+        self.source_runs()
+
+    def failed(self, *keywords, recv_rc=FAILED, **options):
+        """The same, and recv ends as well: nothing is left."""
+        self.send_failed(*keywords, **options)
+        if self.recv:
+            got = self.recv.wait(60)
+            assert recv_rc is None or got == recv_rc, \
+                f"recv returned {got}, not {recv_rc}\n{self.text()}"
+        self.nothing_left()
+
+    def says(self, tool, keywords):
+        """The message, not any note on the way, contains all keywords."""
+        texts = [event["error"] for event in tool.events() if "error" in event]
+        texts += [line for line in tool.output.splitlines() if not line.startswith("{")]
+        said = "\n".join(texts).lower()
+        for keyword in keywords:
+            assert keyword.lower() in said, \
+                f"{keyword!r} is not in the message {said!r}\n{self.text()}"
+
+    def source_runs(self):
+        """The source owns the VM, and the destination never had it."""
+        assert self.vm.status() == "running", \
+            f"the source's VM is {self.vm.status()}\n{self.text()}"
+        check_order(self.vm, [[], ["STOP", "RESUME"]])
+        must_answer(self.vm)
+        self.never_ran()
+
+    def never_ran(self):
+        """The destination's QEMU has not run the VM for a moment."""
+        if not self.twin:
+            return
+        with contextlib.suppress(QmpError, AgentError):
+            assert self.twin.status() != "running", f"two VMs run\n{self.text()}"
+        assert "RESUME" not in events_of(self.twin), f"the VM ran twice\n{self.text()}"
+
+    def guard_ends(self, timeout=60):
+        """Wait until the process has ended that looks after a send that dies."""
+        end = time.monotonic() + timeout
+        while self.vm.host.run("pgrep -x mf-guard").rc == 0:
+            assert time.monotonic() < end, f"the guard does not end\n{self.text()}"
+            time.sleep(0.2)
+
+    def nothing_left(self):
+        """No process, socket or session of ours is left on either side."""
+        self.guard_ends()
+        for host in (self.vm.host, self.twin.host if self.twin else self.vm.host):
+            left = host.run("pgrep -x migrate-fast").out.split()
+            assert not left, f"migrate-fast still runs on {host.name}: {left}"
+            held = host.run("ls -l /proc/[0-9]*/fd 2>/dev/null | grep /dev/migrate-fast")
+            assert held.rc, f"a session is still open on {host.name}: {held.out}"
+        # An ended QEMU has let its RAM file go.
+        runs = self.vm.proc.running
+        now = module_users(self.vm.host)
+        assert now == self.refcount if runs else now <= self.refcount, \
+            f"the module had {self.refcount} users before, now it has {now}"
+
+
+def must_answer(guest, timeout=60):
+    """The guest's agent answers over the network; a busy machine may take its time."""
+    end = time.monotonic() + timeout
+    while not guest.alive():
+        assert time.monotonic() < end, f"{guest.name} does not answer on {guest.host.name}"
+        time.sleep(0.5)
+
+
+def wait_listening(recv, port, timeout=60):
+    """Wait until recv can be connected to, or has ended."""
+    line = f"ss -Hltn 'sport = :{port}' | grep -q ."
+    end = time.monotonic() + timeout
+    while recv.running and recv.host.run(line).rc:
+        assert time.monotonic() < end, f"recv does not listen:\n{recv.output}"
+
+
+def module_users(host):
+    return int(host.read("/sys/module/migrate_fast/refcnt"))
+
+
+def events_of(guest):
+    """Names of the run state events of its QEMU, oldest first."""
+    with contextlib.suppress(QmpError, AgentError):
+        # Either reads what has come; of an ended QEMU, up to the end.
+        if guest.status() is None:
+            guest.wait_event("nothing", 10)
+    return [event["event"] for event in guest.events
+            if event.get("event") in ("STOP", "RESUME", "SHUTDOWN")]
+
+
+def forget_events(guest):
+    guest.status()
+    guest.events.clear()
+
+
+def check_order(guest, allowed):
+    seen = events_of(guest)
+    assert seen in allowed, f"run states of {guest.name} on {guest.host.name}: {seen}"
+
+
+def resolve(move, *args):
+    """Exit status and text of migrate-fast resolve at the source."""
+    words = ["resolve", "--qmp", move.vm.qmp_path]
+    if "--word" not in args:
+        session = move.send.events("start")[0]["session"]
+        words += ["--to", f"{move.twin.host.addr}:{PORT}", "--session", session]
+    return move.vm.host.run(command(words + list(args)), timeout=120)
+
+
+class Work:
+    """A workload program in a guest, which verifies itself."""
+
+    def __init__(self, guest, line):
+        self.guest = guest
+        self.line = line
+        self.verified = 0
+        self.proc = guest.spawn(f"exec workload {line}")
+        self.proc.wait_output("ready", 180)
+
+    def verify(self, timeout=120):
+        """Nothing was lost so far, and it goes on working."""
+        self.verified += 1
+        self.proc.kill(signal.SIGUSR1)
+        end = time.monotonic() + timeout
+        while True:
+            assert self.proc.running, f"{self.line} ended:\n{self.proc.output}"
+            lines = [line for line in self.proc.output.splitlines(keepends=True)
+                     if line.startswith("verify ") and line.endswith("\n")]
+            if len(lines) >= self.verified:
+                break
+            assert time.monotonic() < end, \
+                f"{self.line} does not verify:\n{self.proc.output[-2000:]}"
+            time.sleep(0.05)
+        assert " errors 0 " in lines[-1], f"{self.line}: {self.proc.output[-2000:]}"
+
+    def end(self, timeout=120):
+        """Verify a last time."""
+        if self.proc.running:
+            self.proc.kill(signal.SIGTERM)
+        result = self.proc.wait(timeout)
+        assert result.rc == 0, f"{self.line}: {result.out[-2000:]}"
+
+
+def discard(guest):
+    """End a QEMU and remove its RAM file, as whoever started it would."""
+    if guest:
+        guest.quit()
+        guest.host.run(f"rm -f {guest.ram_path}")
+
+
+class Scenario:
+    """What the scripts share: two hosts with a shaped link, results, kernel logs."""
+
+    def __init__(self, bed, rate="200mbit", mem=1024):
+        self.bed = bed
+        self.tests = Tests()
+        self.a, self.b = bed.pair(mem=mem)
+        self.rate = rate
+        bed.rate(rate)
+        self.tests.note(f"hosts ready after {self.b.boot_seconds:.1f} s")
+        if not os.path.exists(TOOL):
+            raise AssertionError(f"{TOOL} is not built")
+
+    def guest(self, **options):
+        vm = Guest(self.a, "vm1", **options).start().wait_up()
+        self.tests.note(f"guest up after {vm.up_seconds:.1f} s")
+        return vm
+
+    def cut(self):
+        """Nothing gets through the migration link any more, and nobody is told."""
+        for host in (self.a, self.b):
+            host.run("tc qdisc replace dev eth1 root netem loss 100%", check=True)
+
+    def mend(self):
+        self.bed.rate(self.rate)
+
+    def other(self, host):
+        return self.b if host is self.a else self.a
+
+    @contextlib.contextmanager
+    def test(self, name):
+        """A test that also fails when a host's kernel complains."""
+        with self.tests.test(name):
+            try:
+                yield
+            except BaseException:
+                self.rescue()
+                raise
+            self.bed.dmesg_check()
+
+    def rescue(self):
+        """After a failure: do not let the next test fail for the same reason."""
+        for host in (self.a, self.b):
+            with contextlib.suppress(AgentError, HostError):
+                host.run("pkill -KILL -x migrate-fast; pkill -KILL -x mf-guard")
+
+    def note(self, text):
+        self.tests.note(text)
+
+    def tell(self, result):
+        """The figures of a migration, as a comment."""
+        pages = result["pages"]
+        self.note(f"moved in {result['total_ms'] / 1000:.1f} s, downtime "
+                  f"{result['downtime_ms']:.0f} ms (verify {result['verify_ms']:.0f}), "
+                  f"{len(result['rounds'])} rounds, {result['wire_bytes'] >> 10} KiB, "
+                  f"pages raw {pages['raw']} zero {pages['zero']} "
+                  f"unchanged {pages['unchanged']}")
+
+    def finish(self):
+        return self.tests.finish()
+
+
+class Survivor(Scenario):
+    """Tests of failures: one guest that works on host a through all of them."""
+
+    def __init__(self, bed, **options):
+        super().__init__(bed, **options)
+        # Memory that the guest has freed is zero, and does not travel.
+        self.vm = self.guest(disk=bed.disk(size_mb=64), append="init_on_free=1")
+        self.work = Work(self.vm, "writer 8 hot=1 rate=200")
+
+    @contextlib.contextmanager
+    def case(self, name, **changes):
+        """A test that gets a waiting twin, after which the guest must be well."""
+        with self.test(name):
+            twin = self.vm.twin(self.b, **changes)
+            try:
+                yield twin.start()
+                self.survived()
+            finally:
+                self.bed.rate(self.rate)
+                discard(twin)
+            left = self.b.run("ls /run/migrate-fast").out.split()
+            assert not left, f"left at the destination: {left}"
+
+    def rescue(self):
+        super().rescue()
+        with contextlib.suppress(QmpError, AgentError):
+            if self.vm.status() in ("paused", "postmigrate"):
+                self.vm.qmp("cont")
+
+    def survived(self):
+        assert self.vm.status() == "running", f"the VM is {self.vm.status()}"
+        self.work.verify()
+        caps = {cap["capability"] for cap in self.vm.qmp("query-migrate-capabilities")
+                if cap["state"]}
+        assert "x-ignore-shared" not in caps, "x-ignore-shared was left on"
+
+    def still_movable(self):
+        """After all that, the same guest moves."""
+        with self.test("the guest that survived all this moves"):
+            twin = self.vm.twin(self.b).start()
+            move = Move(self.vm, twin, verify=True)
+            self.tell(move.moved())
+            discard(self.vm)
+            self.vm = self.work.guest = twin
+            self.work.verify()
+            self.work.end()
+            move.nothing_left()

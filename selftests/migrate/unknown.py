@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""The connection is lost around the commit: never two, and "resolve" finds the one.
+
+Each test uses up a guest at one of the hosts; those that end with the guest moved go
+on from there.
+"""
+import contextlib
+import os
+import signal
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# pylint: disable=wrong-import-position
+from migrate.move import (FAILED, MOVED, UNKNOWN, Move, Scenario, Work, discard,
+                          events_of, hooks, resolve)
+from vm import AgentError, Bed, QmpError
+
+PATIENT = ["--timeout", "6000"]
+
+
+class Unknown(Scenario):
+    def __init__(self, bed):
+        super().__init__(bed)
+        self.vm = self.guest(disk=bed.disk(size_mb=64), append="init_on_free=1")
+        self.work = Work(self.vm, "writer 8 hot=1 rate=200")
+
+    def begin(self, twin, **options):
+        return Move(self.vm, twin, args=PATIENT, recv_args=PATIENT, **options)
+
+    def resolve(self, move, *args):
+        result = resolve(move, *args)
+        self.note(f"resolve: {result.rc}, {result.out.strip()}")
+        return result.rc
+
+    def is_unknown(self, move):
+        """Send has given up; nothing runs here, and it says what to do."""
+        assert move.send.wait(120) == UNKNOWN, move.text()
+        move.says(move.send, ["unknown", "resolve", "--session"])
+        assert move.result()["result"] == "unknown", move.text()
+        assert self.vm.status() in ("paused", "postmigrate"), move.text()
+        assert "RESUME" not in events_of(self.vm), move.text()
+
+    def now_there(self, move):
+        """The guest is at the destination, and the source's QEMU has ended."""
+        self.vm.proc.wait(30)
+        assert move.twin.status() == "running", move.text()
+        discard(self.vm)
+        self.vm = self.work.guest = move.twin
+        self.work.verify()
+
+    def still_here(self, move):
+        """The guest is at the source."""
+        assert self.vm.status() == "running", move.text()
+        move.never_ran()
+        discard(move.twin)
+        self.work.verify()
+
+    def cut_at(self, move, hook, side="recv"):
+        """Cut the network while one side stands still at a hook."""
+        (move.recv if side == "recv" else move.send).wait_hook(hook)
+        self.cut()
+
+    def run(self, name, test):
+        with self.test(name):
+            twin = self.vm.twin(self.other(self.vm.host)).start()
+            try:
+                test(twin)
+            except BaseException:
+                self.pick_up(twin)
+                raise
+            finally:
+                self.mend()
+                if self.vm is not twin:
+                    discard(twin)
+
+    def pick_up(self, twin):
+        """After a failure: let the guest run where it can, for the tests to come."""
+        with contextlib.suppress(AgentError, QmpError):
+            if twin.status() == "running":
+                discard(self.vm)
+                self.vm = self.work.guest = twin
+            elif self.vm.status() != "running":
+                self.vm.qmp("cont")
+
+    # COMMIT was said and heard, RUNNING was not heard
+
+    def lost_answer(self, twin):
+        move = self.begin(twin, recv_env=hooks(running=4000))
+        self.cut_at(move, "running")
+        self.is_unknown(move)
+        assert twin.status() == "running", move.text()
+        assert self.resolve(move) == UNKNOWN, "nobody can have answered"
+        self.mend()
+        assert self.resolve(move) == MOVED
+        assert move.recv.wait(60) == MOVED, move.text()
+        self.now_there(move)
+
+    def found_again(self, twin):
+        """The network comes back before send gives up: it asks for itself."""
+        move = Move(self.vm, twin, args=["--timeout", "30000"], recv_args=PATIENT,
+                    recv_env=hooks(running=4000))
+        self.cut_at(move, "running")
+        move.recv.wait_for("has not heard", 60)
+        self.mend()
+        assert move.send.wait(120) == MOVED, move.text()
+        assert move.recv.wait(60) == MOVED, move.text()
+        self.now_there(move)
+
+    # COMMIT was said, but never heard
+
+    def lost_commit(self, twin):
+        move = self.begin(twin, send_env=hooks(commit=4000))
+        self.cut_at(move, "commit", side="send")
+        self.is_unknown(move)
+        move.recv.wait_for("stays paused here", 60)
+        move.never_ran()
+        self.mend()
+        assert self.resolve(move) == MOVED
+        assert move.recv.wait(60) == MOVED, move.text()
+        self.now_there(move)
+
+    def taken_back(self, twin):
+        move = self.begin(twin, send_env=hooks(commit=4000))
+        self.cut_at(move, "commit", side="send")
+        self.is_unknown(move)
+        self.mend()
+        assert self.resolve(move, "--back") == FAILED
+        assert move.recv.wait(60) == FAILED, move.text()
+        self.still_here(move)
+
+    # The receiver dies after it has heard COMMIT: only the operator knows
+
+    def operator(self, twin):
+        move = self.begin(twin, recv_env=hooks(committed=20000))
+        move.recv.wait_hook("committed")
+        move.recv.kill()
+        self.is_unknown(move)
+        assert self.resolve(move) == UNKNOWN
+        twin.kill()		# the operator makes sure of it
+        assert self.resolve(move, "--word", "source") == FAILED
+        self.still_here(move)
+
+    # The source dies
+
+    def source_died(self, twin):
+        """Its guard lets the VM run on, and has the destination give it up."""
+        move = self.begin(twin, send_env=hooks(commit=20000))
+        move.send.wait_hook("commit")
+        assert twin.status() == "paused", move.text()
+        move.send.kill()
+        assert move.send.wait(30) == 137
+        assert move.recv.wait(60) == FAILED, move.text()
+        move.guard_ends()
+        self.still_here(move)
+
+    def source_died_in_the_dark(self, twin):
+        """Nobody can tell the destination: it stays paused, until somebody asks."""
+        move = self.begin(twin, send_env=hooks(commit=20000))
+        self.cut_at(move, "commit", side="send")
+        move.send.kill()
+        assert move.send.wait(30) == 137
+        move.recv.wait_for("stays paused here", 60)
+        assert twin.status() == "paused", move.text()
+        move.never_ran()
+        move.guard_ends()
+        assert self.vm.status() == "running", move.text()
+        self.mend()
+        assert self.resolve(move) == FAILED
+        assert move.recv.wait(60) == FAILED, move.text()
+        self.still_here(move)
+
+    def interrupted_receiver(self, twin):
+        """Ctrl-C at a receiver that is prepared gives the VM back."""
+        move = self.begin(twin, send_env=hooks(commit=3000))
+        move.send.wait_hook("commit")
+        move.recv.kill(signal.SIGINT)
+        move.failed("cancel", recv_rc=None)
+        self.still_here(move)
+
+
+def main():
+    with Bed(name="unknown") as bed:
+        unknown = Unknown(bed)
+        for name, test in (
+                ("answer to the commit lost; resolve ends the source", unknown.lost_answer),
+                ("answer lost, network back: send asks by itself", unknown.found_again),
+                ("commit lost; resolve lets the destination run", unknown.lost_commit),
+                ("commit lost; resolve --back takes the VM back", unknown.taken_back),
+                ("receiver dies after the commit; the operator's word", unknown.operator),
+                ("sender dies before the commit", unknown.source_died),
+                ("sender dies before the commit, network cut too",
+                 unknown.source_died_in_the_dark),
+                ("Ctrl-C at a prepared receiver", unknown.interrupted_receiver)):
+            unknown.run(name, test)
+        with unknown.test("the guest's own checks"):
+            unknown.work.end()
+        return unknown.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Test bed of migrate-fast: emulated hypervisor hosts and guests in them."""
+from .agent import Agent, AgentError, CommandFailed, Proc, Result
+from .bed import Bed
+from .guest import Guest, GuestError
+from .host import DmesgError, Host, HostError
+from .image import BUILD, TOP, SetupError
+from .qmp import Qmp, QmpError
+
+__all__ = ["Agent", "AgentError", "Bed", "BUILD", "CommandFailed", "DmesgError", "Guest",
+           "GuestError", "Host", "HostError", "Proc", "Qmp", "QmpError", "Result",
+           "SetupError", "TOP"]

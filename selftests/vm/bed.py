@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The test bed: hosts, the links between them, and shared disks."""
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+
+from . import image
+from .child import start_child, stop_child
+from .host import GATEWAY, Host, HostError, free_port
+
+FIRST_NUMBER = 11	# host a has the addresses 10.77.0.11 and 10.66.0.11
+
+
+class Bed:
+    """with Bed(kernel="6.1") as bed: a, b = bed.pair()
+
+    Everything that it starts ends with it. Logs stay in bed.dir (build/run/...), which
+    hosts see, writable, under the same path.
+    """
+
+    def __init__(self, kernel=None, name="bed", load=True):
+        self.kernel = kernel or os.environ.get("MF_KERNEL", "6.1")
+        self.load = load
+        self.hosts = []
+        self._disks = []
+        runs = os.path.join(image.BUILD, "run")
+        os.makedirs(runs, exist_ok=True)
+        self.dir = tempfile.mkdtemp(prefix=f"{name}-", dir=runs)
+        os.chmod(self.dir, 0o755)
+        self.failed = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.failed = self.failed or kind is not None
+        try:
+            if not self.failed:
+                # What a test forgets to judge is judged here: also that a host has died.
+                for host in self.hosts:
+                    if not host.stopped:
+                        host.dmesg_check()
+        except Exception:
+            self.failed = True
+            raise
+        finally:
+            self.close()
+
+    def close(self):
+        for host in self.hosts:
+            if host.running and self.failed:
+                self._keep_log(host)
+            host.stop()
+        self.hosts = []
+        for disk in self._disks:
+            stop_child(disk)
+        self._disks = []
+        for name in os.listdir(self.dir):
+            if name.endswith((".sock", ".disk")):
+                os.unlink(os.path.join(self.dir, name))
+        if not self.failed and not os.environ.get("MF_KEEP"):
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def _keep_log(self, host):
+        try:
+            with open(os.path.join(self.dir, f"{host.name}.dmesg"), "w",
+                      encoding="utf-8") as f:
+                f.write(host.agent.run("dmesg", timeout=10).out)
+        except Exception:	# the failure that brought us here matters more
+            pass
+
+    # Hosts
+
+    def _add(self, name, **options):
+        host = Host(self, name, FIRST_NUMBER + len(self.hosts),
+                    load=options.pop("load", self.load), **options)
+        self.hosts.append(host)
+        return host
+
+    def host(self, name="a", **options):
+        """Boot one host without links. Options: smp, mem (MiB), icount, load."""
+        host = self._add(name, **options)
+        host.start()
+        host.wait_ready()
+        return host
+
+    def pair(self, **options):
+        """Boot two hosts, joined by a migration link and a service link."""
+        a = self._add("a", links="server", **options)
+        b = self._add("b", links="client", **options)
+        a.start()
+        end = time.monotonic() + 20
+        while not all(os.path.exists(os.path.join(self.dir, f"{link}.sock"))
+                      for link in ("link", "service")):
+            if time.monotonic() > end or a.proc.poll() is not None:
+                raise HostError("host a does not open its links; see " + self.dir)
+            time.sleep(0.02)
+        b.start()
+        for host in (a, b):
+            host.wait_ready()
+        return a, b
+
+    def rate(self, rate=None, delay_ms=None):
+        """Shape the migration link both ways: bed.rate("50mbit"); None: no limit."""
+        for host in self.hosts:
+            if host.links:
+                host.shape(rate, delay_ms)
+
+    def dmesg_check(self, allow=()):
+        for host in self.hosts:
+            host.dmesg_check(allow)
+
+    # Disks
+
+    def disk(self, name="disk", size_mb=64):
+        """A raw disk that all hosts reach; returns its NBD address for Guest(disk=)."""
+        path = os.path.join(self.dir, f"{name}.disk")
+        with open(path, "wb") as f:
+            f.truncate(size_mb << 20)
+        port = free_port()
+        server = start_child(["qemu-nbd", "-e", "8", "-t", "-f", "raw", "-x", "",
+                              "-b", "127.0.0.1", "-p", str(port), path],
+                             stderr=subprocess.DEVNULL)
+        self._disks.append(server)
+        return f"nbd://{GATEWAY}:{port}"

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: GPL-2.0
+"""An emulated hypervisor host: a QEMU process whose processor QEMU emulates too."""
+import os
+import shlex
+import socket
+import subprocess
+import time
+
+from . import dmesg, image, tsc
+from .agent import Agent, AgentError, tcp_dialer
+from .child import start_child, stop_child
+
+MOUNT = "/run/migrate-fast"
+SERVICE = "10.66.0"	# service link and guests
+LINK = "10.77.0"	# migration link
+GATEWAY = "10.0.2.2"	# the machine below, as the hosts see it
+
+
+class HostError(Exception):
+    """A host does not come up, or died."""
+
+
+class DmesgError(Exception):
+    """A host's kernel complained."""
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class Host:
+    """Made by Bed.host() and Bed.pair(); see README.md."""
+
+    def __init__(self, bed, name, number, smp=1, mem=1024, links=None, icount=False,
+                 load=True, qemu_args=()):
+        self.bed = bed
+        self.name = name
+        self.number = number
+        self.smp = smp
+        self.mem = mem
+        self.icount = icount
+        self.load = load
+        self.qemu_args = list(qemu_args)
+        self.links = links	# None, "server" or "client" of the two links
+        self.addr = f"{LINK}.{number}"
+        self.service_addr = f"{SERVICE}.{number}"
+        self.serial = os.path.join(bed.dir, f"{name}.serial")
+        self.proc = None
+        self.boot_seconds = None
+        self.stopped = False
+        self._seen = 0		# lines of dmesg that were judged
+        self._taint = 0
+        self._port = free_port()
+        self._began = None
+        self.agent = Agent(tcp_dialer(self._port), cwd=image.TOP)
+
+    # Start and end
+
+    def _nic(self, slot, netdev):
+        mac = f"52:54:00:0a:{self.number:02x}:{slot:02x}"
+        return ["-netdev", netdev,
+                "-device", f"virtio-net-pci,netdev=n{slot},mac={mac},romfile="]
+
+    def _command(self):
+        kernel = self.bed.kernel
+        base = image.kernel_dir(kernel)
+        release = image.kernel_release(kernel)
+        append = " ".join([
+            "console=ttyS0", "loglevel=4", "panic=1", "mitigations=off", "nokaslr",
+            "tsc=reliable", "random.trust_cpu=on", "log_buf_len=4M", "net.ifnames=0",
+            "rcupdate.rcu_cpu_stall_timeout=120",
+            f"mf_name={self.name}", f"mf_number={self.number}",
+            f"mf_top={image.TOP}", f"mf_run={self.bed.dir}",
+            f"mf_modules={base}/lib/modules/{release}", f"mf_release={release}"])
+        if self.icount:
+            accel = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=on"]
+        else:
+            accel = ["-accel", "tcg,thread=multi,tb-size=512"]
+            if tsc.khz():
+                append += f" tsc_early_khz={tsc.khz()}"
+        command = [
+            image.qemu(), "-name", self.name, "-nodefaults", "-no-user-config",
+            "-display", "none", "-no-reboot", "-machine", "pc", *accel,
+            "-cpu", "EPYC-Milan", "-smp", str(self.smp), "-m", str(self.mem),
+            "-kernel", os.path.join(base, "vmlinux"),
+            "-initrd", image.host_image(kernel), "-append", append,
+            "-chardev", f"file,id=serial,path={self.name}.serial",
+            "-serial", "chardev:serial",
+            "-virtfs", "local,path=/,mount_tag=root,security_model=none,"
+            "readonly=on,multidevs=remap",
+            "-virtfs", f"local,path={self.bed.dir},mount_tag=run,security_model=none,"
+            "multidevs=remap",
+            *self._nic(0, f"user,id=n0,hostfwd=tcp:127.0.0.1:{self._port}-:7000")]
+        if self.links:
+            role = "server=on" if self.links == "server" else "server=off"
+            for slot, link in ((1, "link"), (2, "service")):
+                command += self._nic(slot, f"stream,id=n{slot},{role},addr.type=unix,"
+                                           f"addr.path={link}.sock")
+        return command + self.qemu_args
+
+    def start(self):
+        """Begin to boot; wait_ready() waits for the end."""
+        self._began = time.monotonic()
+        with open(os.path.join(self.bed.dir, f"{self.name}.qemu"), "wb") as log:
+            self.proc = start_child(self._command(), cwd=self.bed.dir, stdout=log,
+                                    stderr=subprocess.STDOUT)
+
+    def serial_text(self):
+        try:
+            with open(self.serial, errors="replace", encoding="utf-8") as f:
+                return f.read()
+        except FileNotFoundError:
+            return ""
+
+    def _died(self, what):
+        with open(os.path.join(self.bed.dir, f"{self.name}.qemu"), encoding="utf-8",
+                  errors="replace") as f:
+            messages = "\n".join(line for line in f.read().splitlines()
+                                 if "TCG doesn't support" not in line)
+        return HostError(f"host {self.name}: {what}\n{messages}\n"
+                         f"{self.serial_text()[-4000:]}")
+
+    def wait_ready(self, timeout=180):
+        end = self._began + timeout
+        while "mf-agent: ready" not in self.serial_text():
+            if self.proc.poll() is not None:
+                raise self._died("QEMU ended during boot")
+            if time.monotonic() > end:
+                raise self._died(f"not up after {timeout} s")
+            time.sleep(0.05)
+        self._seen = len(self.dmesg().splitlines())
+        self._taint = self._read_taint()
+        setup = ["modprobe -a kvm-amd tun bridge vhost_net",
+                 "ip link add br0 type bridge forward_delay 0 mcast_snooping 0",
+                 f"ip addr add {self.service_addr}/24 dev br0",
+                 "ip link set br0 up"]
+        if self.links:
+            setup += ["ip link set eth2 master br0", "ip link set eth2 up"]
+        self.run("set -e\n" + "\n".join(setup), timeout=60, check=True)
+        if self.load and image.module(self.bed.kernel):
+            self.load_module()
+        self.boot_seconds = time.monotonic() - self._began
+
+    def load_module(self, options=""):
+        """insmod migrate_fast.ko and mount mfram."""
+        path = image.module(self.bed.kernel)
+        if not path:
+            raise image.SetupError(f"no module for Linux {self.bed.kernel}: run make")
+        self.run(f"""set -e
+                 for name in $(modinfo -F depends {path} | tr , ' '); do
+                     modprobe $name
+                 done
+                 insmod {path}
+                 mkdir -p {MOUNT}
+                 mount -t mfram {options} none {MOUNT}""", timeout=60, check=True)
+
+    def unload_module(self):
+        self.run(f"umount {MOUNT}; rmmod migrate_fast", timeout=60, check=True)
+
+    def stop(self):
+        """End the host as a power cut would."""
+        self.stopped = True
+        stop_child(self.proc)
+
+    @property
+    def running(self):
+        return self.proc is not None and self.proc.poll() is None
+
+    # Commands
+
+    def _alive(self):
+        if not self.running:
+            raise self._died("QEMU has ended")
+
+    def run(self, command, timeout=60, check=False, **options):
+        """Run a shell command; Result has rc and out. stream= is called with output."""
+        self._alive()
+        try:
+            return self.agent.run(command, timeout=timeout, check=check, **options)
+        except AgentError as error:
+            if not self.running or "Kernel panic" in self.serial_text():
+                raise self._died(str(error)) from error
+            raise
+
+    def spawn(self, command, **options):
+        """Start a shell command in the background; returns its Proc."""
+        self._alive()
+        return self.agent.spawn(command, **options)
+
+    def read(self, path):
+        return self.run(f"cat {shlex.quote(path)}", check=True).out
+
+    def sha256(self, path):
+        return self.run(f"sha256sum {shlex.quote(path)}", timeout=600,
+                        check=True).out.split()[0]
+
+    # Kernel log
+
+    def dmesg(self):
+        return self.run("dmesg", timeout=60).out
+
+    def _read_taint(self):
+        return int(self.read("/proc/sys/kernel/tainted"))
+
+    def dmesg_findings(self, allow=()):
+        """Complaints since the last call, each a text; [] if all is well."""
+        try:
+            text = self.dmesg()
+        except (AgentError, HostError) as error:
+            return [f"host {self.name} is gone: {error}"]
+        lines = text.splitlines()
+        found = dmesg.findings("\n".join(lines[self._seen:]), allow)
+        self._seen = len(lines)
+        taint = self._read_taint()
+        if not allow:
+            found += dmesg.taint_findings(self._taint, taint)
+        self._taint |= taint
+        return found
+
+    def dmesg_check(self, allow=()):
+        found = self.dmesg_findings(allow)
+        if found:
+            raise DmesgError(f"host {self.name}:\n" + "\n---\n".join(found))
+
+    # Network: eth1 is the migration link, eth2 the service link
+
+    def link_down(self, nic="eth1"):
+        self.run(f"ip link set {nic} down", check=True)
+
+    def link_up(self, nic="eth1"):
+        self.run(f"ip link set {nic} up", check=True)
+
+    def shape(self, rate=None, delay_ms=None, nic="eth1"):
+        """Limit what leaves through the NIC; None lifts the limit."""
+        self.run(f"tc qdisc del dev {nic} root 2>/dev/null; true")
+        if rate and delay_ms:
+            self.run(f"tc qdisc add dev {nic} root handle 1: tbf rate {rate} "
+                     f"burst 64kb latency 200ms && tc qdisc add dev {nic} parent 1: "
+                     f"handle 2: netem delay {delay_ms}ms limit 10000", check=True)
+        elif rate:
+            self.run(f"tc qdisc add dev {nic} root tbf rate {rate} burst 64kb "
+                     "latency 200ms", check=True)
+        elif delay_ms:
+            self.run(f"tc qdisc add dev {nic} root netem delay {delay_ms}ms "
+                     "limit 10000", check=True)
+
+    def sent_bytes(self, nic="eth1"):
+        return int(self.read(f"/sys/class/net/{nic}/statistics/tx_bytes"))

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0
+"""QEMU Machine Protocol over a connected socket."""
+import json
+import time
+
+
+class QmpError(Exception):
+    """A command was refused, or the connection is lost."""
+
+
+class Qmp:
+    """One QMP session. Events are kept until someone asks for them."""
+
+    def __init__(self, sock):
+        self._sock = sock
+        self._buffer = b""
+        self.events = []
+        self._read(30)	# greeting
+        self.cmd("qmp_capabilities")
+
+    def _read(self, timeout):
+        end = time.monotonic() + timeout
+        while b"\n" not in self._buffer:
+            self._sock.settimeout(max(end - time.monotonic(), 0.001))
+            try:
+                data = self._sock.recv(65536)
+            except TimeoutError:
+                raise QmpError("no answer from QEMU") from None
+            except OSError as error:
+                raise QmpError(f"QMP connection: {error}") from error
+            if not data:
+                raise QmpError("QEMU closed the QMP connection")
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return json.loads(line)
+
+    def cmd(self, name, timeout=60, **arguments):
+        """Execute; returns the answer's "return". Underscores in names stand for "-"
+        only where you write them so: pass odd names by **{"a-b": 1}."""
+        message = {"execute": name}
+        if arguments:
+            message["arguments"] = arguments
+        try:
+            self._sock.sendall(json.dumps(message).encode() + b"\n")
+        except OSError as error:
+            raise QmpError(f"QMP connection: {error}") from error
+        while True:
+            answer = self._read(timeout)
+            if "return" in answer:
+                return answer["return"]
+            if "error" in answer:
+                raise QmpError(f"{name}: {answer['error'].get('desc')}")
+            self.events.append(answer)
+
+    def wait_event(self, name, timeout=60):
+        end = time.monotonic() + timeout
+        while True:
+            for event in self.events:
+                if event.get("event") == name:
+                    self.events.remove(event)
+                    return event
+            self.events.append(self._read(max(end - time.monotonic(), 0.001)))
+
+    def close(self):
+        self._sock.close()

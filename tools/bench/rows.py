@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The rows of the table: what is measured, and what it must not exceed.
+
+Each row is made of the medians of the samples that the programs here have taken. That
+they hold, or not, is computed from these samples and from nothing else.
+"""
+import statistics
+
+
+class Row:
+    """name: for BENCH= and results.json; samples: names of those it is made of;
+    limit: a number, or one for each kernel."""
+
+    def __init__(self, group, name, text, unit, limit, *samples):
+        self.group = group
+        self.name = name
+        self.text = text
+        self.unit = unit
+        self.limit = limit
+        self.samples = samples
+
+    def value(self, taken):
+        """One median, or the ratio of two."""
+        medians = [statistics.median(taken[name]) for name in self.samples]
+        return medians[0] if len(medians) == 1 else medians[0] / medians[1]
+
+    def result(self, kernel, taken):
+        value = self.value(taken)
+        limit = self.limit[kernel] if isinstance(self.limit, dict) else self.limit
+        return {"name": self.name, "text": self.text, "kernel": kernel,
+                "value": round(value, 4), "unit": self.unit, "limit": limit,
+                "holds": value <= limit,
+                "samples": {name: taken[name] for name in self.samples}}
+
+
+# Zero-copy of Linux 6.1 hands over one page in a call; later kernels have a better way.
+SEND = {"6.1": 0.35, "6.12": 0.25}
+N, X = "instructions", "x"
+
+ROWS = [
+    Row("harvest", "harvest-clean", "harvest, per clean page", N, 2, "harvest.idle"),
+    Row("harvest", "harvest-isolated", "harvest, isolated dirty page, written by the guest",
+        N, 2600, "harvest.isolated.kvm"),
+    Row("harvest", "harvest-isolated-vmm", "harvest, isolated dirty page, written by the VMM",
+        N, 2600, "harvest.isolated.vmm"),
+    Row("harvest", "harvest-runs", "harvest, dirty page in a run, written by the guest",
+        N, 900, "harvest.runs.kvm"),
+    Row("harvest", "harvest-runs-vmm", "harvest, dirty page in a run, written by the VMM",
+        N, 900, "harvest.runs.vmm"),
+    Row("fault", "fault-tracked", "write fault after a harvest / of plain tmpfs",
+        X, 1.2, "fault.tracked", "fault.tmpfs"),
+    Row("fault", "fault-unmapped", "write fault of an unmapped page / of plain tmpfs",
+        X, 1.2, "fault.unmapped", "fault.tmpfs"),
+    Row("hash", "hash-xxh64", "XXH64, per page", N, 4000, "hash.xxh64"),
+    Row("hash", "hash-zero", "zero test, per page", N, 700, "hash.zero"),
+    Row("send", "send-run", "zero-copy send / write(2), pages in a run",
+        X, SEND, "send.zerocopy", "send.write"),
+    Row("send", "send-isolated", "zero-copy send / writev(2), isolated pages",
+        X, SEND, "send.isolated", "send.writev"),
+    Row("migrate", "migrate-bytes", "bytes on the wire / QEMU's pre-copy",
+        X, 1.0, "migrate.ours.bytes", "migrate.qemu.bytes"),
+    Row("migrate", "migrate-time", "total time / QEMU's pre-copy",
+        X, 1.0, "migrate.ours.ms", "migrate.qemu.ms"),
+    Row("migrate", "migrate-downtime", "downtime seen by a client / QEMU's pre-copy",
+        X, 1.0, "migrate.ours.gap_ms", "migrate.qemu.gap_ms"),
+]
