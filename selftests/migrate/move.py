@@ -356,7 +356,7 @@ class Scenario:
     def rescue(self):
         """After a failure: do not let the next test fail for the same reason."""
         for host in (self.a, self.b):
-            with contextlib.suppress(AgentError, HostError):
+            with contextlib.suppress(AgentError, HostError, OSError):
                 host.run("pkill -KILL -x migrate-fast; pkill -KILL -x mf-guard")
 
     def note(self, text):
