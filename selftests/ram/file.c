@@ -299,6 +299,28 @@ TEST_F(file, sparse_copy)
 	EXPECT_EQ(8, st.st_blocks);
 }
 
+/* A program without O_LARGEFILE of its own must reach all of a large VM. */
+TEST_F(file, beyond_2_gb)
+{
+	static const off_t places[] = {
+		(2LL << 30) - 2, 3LL << 30, (5LL << 30) - 4,
+	};
+	char text[5];
+	int i;
+
+	ASSERT_EQ(0, ftruncate(self->fd, 5LL << 30));
+	for (i = 0; i < 3; i++) {
+		memset(text, 0, sizeof(text));
+		EXPECT_EQ(4, pwrite(self->fd, "text", 4, places[i]));
+		EXPECT_EQ(4, pread(self->fd, text, 4, places[i]));
+		EXPECT_STREQ("text", text);
+	}
+	EXPECT_EQ(0, fallocate(self->fd, FALLOC_FL_PUNCH_HOLE |
+			       FALLOC_FL_KEEP_SIZE, 3LL << 30, MF_PAGE));
+	EXPECT_EQ(4, pread(self->fd, text, 4, 3LL << 30));
+	EXPECT_EQ(0, memcmp(text, "\0\0\0\0", 4));
+}
+
 /* An old file of the same name keeps its contents when it is opened. */
 TEST_F(file, contents_last)
 {
