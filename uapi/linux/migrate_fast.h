@@ -48,6 +48,7 @@
 #define MIGRATE_FAST_FEATURE_TRACK	(1ULL << 0) /* START, HARVEST, PEEK */
 #define MIGRATE_FAST_FEATURE_HASH	(1ULL << 1) /* HASH */
 #define MIGRATE_FAST_FEATURE_SEND	(1ULL << 2) /* SEND */
+#define MIGRATE_FAST_FEATURE_FILL	(1ULL << 3) /* DEMAND, FILL, ABSENT, ABORT */
 
 /**
  * struct migrate_fast_handshake - MIGRATE_FAST_HANDSHAKE, always first
@@ -338,6 +339,174 @@ struct migrate_fast_counters {
 /* migrate_fast_counters.flags: the file is tracked by this session. */
 #define MIGRATE_FAST_COUNTERS_TRACKED	(1U << 0)
 
+/**
+ * struct migrate_fast_demand - MIGRATE_FAST_DEMAND, serve absent pages
+ * @ram: in: number of the file
+ * @flags: 0
+ * @start: in: first page, a multiple of 64
+ * @pages: in: how many pages; 0: to the end of the file
+ * @bitmap: in: user address (8 byte aligned) of a bitmap for the range, bit 0
+ *	is page @start: these pages become absent. 0: no page does. Bits after
+ *	the last page of the range are ignored
+ * @absent: out: pages of the whole file that are absent now
+ *
+ * Makes this session the *server* of the file, and the pages absent: what they
+ * held is forgotten, their memory is freed, and they are taken from all page
+ * tables. Whoever reads or writes an absent page through a mapping, by KVM, by
+ * read(2), write(2) or for DMA, waits until it is filled (see FILL), killably;
+ * nobody ever sees zeroes or old bytes instead. The server is told by fault
+ * events (see struct migrate_fast_fault).
+ *
+ * What discards an absent page (fallocate(FALLOC_FL_PUNCH_HOLE), MADV_REMOVE,
+ * truncate) makes it present, as a hole. Part of an absent page can only be
+ * discarded after it was filled, and the caller waits for that.
+ *
+ * Absent pages stay so when the server closes its session, and readers go on
+ * waiting. Another session then becomes the server with DEMAND (a @bitmap is
+ * not needed); all faults that were not answered are told to it anew. When no
+ * page is absent any more the file is as if it had never been served, and has
+ * no server.
+ *
+ * HASH and SEND of an absent page fail with ENODATA.
+ *
+ * Errors: ENOENT no such @ram; EINVAL @start not a multiple of 64, the range
+ * leaves the file, @bitmap misaligned; EBUSY another session serves the file;
+ * ESTALE the file has another length than at ADD; ECANCELED ABORT was called;
+ * EFAULT (nothing was marked); ENOMEM; EINTR (not the server, or pages of the
+ * range may not be absent yet: call again).
+ */
+struct migrate_fast_demand {
+	__u32 ram;
+	__u32 flags;
+	__u64 start;
+	__u64 pages;
+	__u64 bitmap;
+	__u64 absent;
+};
+
+/* Bits of migrate_fast_fault.flags. */
+#define MIGRATE_FAST_FAULT_WRITE	(1U << 0) /* somebody wants to write it */
+#define MIGRATE_FAST_FAULT_GOES_ON	(1U << 1) /* who faulted goes on meanwhile */
+#define MIGRATE_FAST_FAULT_AGAIN	(1U << 2) /* an earlier server was told */
+
+/**
+ * struct migrate_fast_fault - read(2) from the session: a page is wanted
+ * @ram: number of the file in this session
+ * @flags: MIGRATE_FAST_FAULT_*
+ * @page: number of the page in its file
+ * @ns: CLOCK_MONOTONIC when it was first wanted
+ *
+ * read(2) returns as many events as there are and fit, oldest first, and
+ * waits for the first one unless O_NONBLOCK is set (EAGAIN). poll(2) reports
+ * POLLIN when there are some. Each absent page is told once to a server,
+ * however many wait for it. GOES_ON: so far nobody waits in the page fault;
+ * KVM asked without waiting (asynchronous page fault), so that the guest can
+ * run another task if it knows how to, or will ask again and wait. An event
+ * that was read may be of a page that has been filled since.
+ *
+ * Errors: EINVAL the buffer is shorter than one event; ENODATA this session
+ * serves no file; EAGAIN; EFAULT; EINTR.
+ */
+struct migrate_fast_fault {
+	__u32 ram;
+	__u32 flags;
+	__u64 page;
+	__u64 ns;
+};
+
+/* Bits of migrate_fast_fill.flags. */
+#define MIGRATE_FAST_FILL_ZERO	(1U << 0) /* the pages are zero; @from is 0 */
+
+/**
+ * struct migrate_fast_fill - MIGRATE_FAST_FILL, bring absent pages
+ * @ram: in: number of the file
+ * @flags: in: MIGRATE_FAST_FILL_*
+ * @start: in: first page
+ * @pages: in: how many pages, not 0
+ * @from: in: user address of their bytes, page aligned
+ * @next: out: the page after the last one that was dealt with; less than
+ *	@start + @pages when a signal or an error came after some: call again
+ *	with the rest
+ * @filled: out: pages of them that were absent and are present now
+ * @absent: out: pages of the whole file that are still absent
+ *
+ * A page appears with all its bytes at once, and who waits for it goes on.
+ * Pages that are not absent are left alone: what the guest wrote is never
+ * overwritten, however late a fill comes. To fill is not to write: a file
+ * that is tracked does not report it. 512 pages at a time, from a multiple
+ * of 512 on, become one large folio where the mount's huge= says so.
+ *
+ * Only the server may call it, from any number of threads.
+ * Errors: ENOENT no such @ram; EINVAL the range is empty or leaves the file,
+ * @from misaligned, or not 0 with ZERO; EPERM this session does not serve the
+ * file; ECANCELED ABORT was called; EFAULT; ENOSPC the mount is full; ENOMEM;
+ * EINTR.
+ */
+struct migrate_fast_fill {
+	__u32 ram;
+	__u32 flags;
+	__u64 start;
+	__u64 pages;
+	__u64 from;
+	__u64 next;
+	__u64 filled;
+	__u64 absent;
+};
+
+/* Bits of migrate_fast_absent.state: how the file is served. */
+#define MIGRATE_FAST_ABSENT_SERVED	(1U << 0) /* a session is its server */
+#define MIGRATE_FAST_ABSENT_ABORTED	(1U << 1) /* ABORT was called */
+
+/**
+ * struct migrate_fast_absent - MIGRATE_FAST_ABSENT, what is absent
+ * @ram: in: number of the file
+ * @flags: 0
+ * @start: in: first page, a multiple of 64
+ * @pages: in: how many pages; 0: to the end of the file
+ * @bitmap: in: user address (8 byte aligned) of a bitmap for the range, bit 0
+ *	is page @start; 0: only count
+ * @absent: out: pages of the range that are absent
+ * @waiting: out: faults of the whole file that have not been answered
+ * @faults: out: faults so far: pages that were wanted while absent
+ * @went_on: out: of them, those for which nobody but the kernel's own threads
+ *	has waited: the guest went on with other work meanwhile
+ * @state: out: MIGRATE_FAST_ABSENT_*
+ * @reserved: 0
+ *
+ * Any session may ask. @faults and @went_on count from the first DEMAND on and
+ * are kept until the file goes.
+ * Errors: ENOENT no such @ram; EINVAL @start not a multiple of 64, the range
+ * leaves the file, @bitmap misaligned; EFAULT; EINTR.
+ */
+struct migrate_fast_absent {
+	__u32 ram;
+	__u32 flags;
+	__u64 start;
+	__u64 pages;
+	__u64 bitmap;
+	__u64 absent;
+	__u64 waiting;
+	__u64 faults;
+	__u64 went_on;
+	__u32 state;
+	__u32 reserved;
+};
+
+/**
+ * struct migrate_fast_abort - MIGRATE_FAST_ABORT, absent pages will not come
+ * @ram: in: number of the file
+ * @flags: 0
+ *
+ * Who waits for an absent page, or touches one later, gets SIGBUS (EIO from
+ * read(2) and write(2)). For good: the VM is lost with what it lacks, but its
+ * processes can end. Any session may do it. No error when nothing is absent.
+ * Errors: ENOENT no such @ram; EINVAL; EINTR.
+ */
+struct migrate_fast_abort {
+	__u32 ram;
+	__u32 flags;
+};
+
 #define MIGRATE_FAST_IOC_MAGIC	0xe6
 #define MIGRATE_FAST_HANDSHAKE \
 	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x00, struct migrate_fast_handshake)
@@ -357,5 +526,13 @@ struct migrate_fast_counters {
 	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x07, struct migrate_fast_send)
 #define MIGRATE_FAST_COUNTERS \
 	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x08, struct migrate_fast_counters)
+#define MIGRATE_FAST_DEMAND \
+	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x09, struct migrate_fast_demand)
+#define MIGRATE_FAST_FILL \
+	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x0a, struct migrate_fast_fill)
+#define MIGRATE_FAST_ABSENT \
+	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x0b, struct migrate_fast_absent)
+#define MIGRATE_FAST_ABORT \
+	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x0c, struct migrate_fast_abort)
 
 #endif /* _UAPI_LINUX_MIGRATE_FAST_H */
