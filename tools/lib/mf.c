@@ -164,3 +164,80 @@ int mf_counters(int session, struct mf_ram *ram,
 	counters->ram = ram->number;
 	return mf_ioctl(session, MIGRATE_FAST_COUNTERS, counters);
 }
+
+int mf_demand(int session, struct mf_ram *ram, uint64_t start, uint64_t pages,
+	      const uint64_t *bitmap, uint64_t *absent)
+{
+	struct migrate_fast_demand demand = {
+		.ram = ram->number,
+		.start = start,
+		.pages = pages,
+		.bitmap = (uintptr_t)bitmap,
+	};
+	int err;
+
+	err = mf_ioctl(session, MIGRATE_FAST_DEMAND, &demand);
+	if (!err && absent)
+		*absent = demand.absent;
+	return err;
+}
+
+int mf_fill(int session, struct mf_ram *ram, uint64_t start, uint64_t pages,
+	    const void *from, uint64_t *filled, uint64_t *absent)
+{
+	uint64_t end = start + pages;
+
+	if (filled)
+		*filled = 0;
+	do {
+		struct migrate_fast_fill fill = {
+			.ram = ram->number,
+			.flags = from ? 0 : MIGRATE_FAST_FILL_ZERO,
+			.start = start,
+			.pages = end - start,
+			.from = (uintptr_t)from,
+		};
+		int err;
+
+		err = mf_ioctl(session, MIGRATE_FAST_FILL, &fill);
+		if (err)
+			return err;
+		if (filled)
+			*filled += fill.filled;
+		if (absent)
+			*absent = fill.absent;
+		if (from)
+			from = (const char *)from +
+			       (fill.next - start) * MF_PAGE_SIZE;
+		start = fill.next;
+	} while (start < end);
+	return 0;
+}
+
+int mf_absent(int session, struct mf_ram *ram, uint64_t start, uint64_t pages,
+	      uint64_t *bitmap, struct migrate_fast_absent *absent)
+{
+	memset(absent, 0, sizeof(*absent));
+	absent->ram = ram->number;
+	absent->start = start;
+	absent->pages = pages;
+	absent->bitmap = (uintptr_t)bitmap;
+	return mf_ioctl(session, MIGRATE_FAST_ABSENT, absent);
+}
+
+int mf_abort(int session, struct mf_ram *ram)
+{
+	struct migrate_fast_abort arg = { .ram = ram->number };
+
+	return mf_ioctl(session, MIGRATE_FAST_ABORT, &arg);
+}
+
+int mf_faults(int session, struct migrate_fast_fault *faults, size_t max)
+{
+	ssize_t n;
+
+	do {
+		n = read(session, faults, max * sizeof(*faults));
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : (int)(n / (ssize_t)sizeof(*faults));
+}

@@ -71,4 +71,28 @@ int64_t mf_send(int session, int sock, struct migrate_fast_segment *segments,
 int mf_counters(int session, struct mf_ram *ram,
 		struct migrate_fast_counters *counters);
 
+/*
+ * Serve the file: @pages pages from @start (0: to the end) whose bits are set
+ * become absent; @bitmap may be NULL. *@absent is how many the file lacks now.
+ */
+int mf_demand(int session, struct mf_ram *ram, uint64_t start, uint64_t pages,
+	      const uint64_t *bitmap, uint64_t *absent);
+
+/*
+ * Bring all of @pages pages; @from is NULL for zeroes. What is not absent is
+ * left alone: *@filled says how many were, *@absent how many the file lacks
+ * still. Either may be NULL. After an error a part may have been filled.
+ */
+int mf_fill(int session, struct mf_ram *ram, uint64_t start, uint64_t pages,
+	    const void *from, uint64_t *filled, uint64_t *absent);
+
+/* What is absent of @pages pages from @start; @bitmap may be NULL. */
+int mf_absent(int session, struct mf_ram *ram, uint64_t start, uint64_t pages,
+	      uint64_t *bitmap, struct migrate_fast_absent *absent);
+
+int mf_abort(int session, struct mf_ram *ram);
+
+/* Takes at most @max faults. Returns how many; -EAGAIN if O_NONBLOCK is set. */
+int mf_faults(int session, struct migrate_fast_fault *faults, size_t max);
+
 #endif /* MF_H */
