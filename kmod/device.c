@@ -14,10 +14,11 @@
 #include "device.h"
 #include "hash.h"
 #include "send.h"
+#include "serve.h"
 #include "session.h"
 
 #define FEATURES (MIGRATE_FAST_FEATURE_TRACK | MIGRATE_FAST_FEATURE_HASH | \
-		  MIGRATE_FAST_FEATURE_SEND)
+		  MIGRATE_FAST_FEATURE_SEND | MIGRATE_FAST_FEATURE_FILL)
 
 union device_arg {
 	struct migrate_fast_handshake handshake;
@@ -28,6 +29,10 @@ union device_arg {
 	struct migrate_fast_hash hash;
 	struct migrate_fast_send send;
 	struct migrate_fast_counters counters;
+	struct migrate_fast_demand demand;
+	struct migrate_fast_fill fill;
+	struct migrate_fast_absent absent;
+	struct migrate_fast_abort abort;
 };
 
 static int device_handshake(struct mf_session *session,
@@ -71,6 +76,10 @@ static size_t arg_size(unsigned int nr)
 		SIZE(MIGRATE_FAST_HASH, hash),
 		SIZE(MIGRATE_FAST_SEND, send),
 		SIZE(MIGRATE_FAST_COUNTERS, counters),
+		SIZE(MIGRATE_FAST_DEMAND, demand),
+		SIZE(MIGRATE_FAST_FILL, fill),
+		SIZE(MIGRATE_FAST_ABSENT, absent),
+		SIZE(MIGRATE_FAST_ABORT, abort),
 #undef SIZE
 	};
 
@@ -100,6 +109,14 @@ static int dispatch(struct mf_session *session, unsigned int nr,
 		return mf_session_hash(session, &arg->hash);
 	case _IOC_NR(MIGRATE_FAST_SEND):
 		return mf_session_send(session, &arg->send);
+	case _IOC_NR(MIGRATE_FAST_DEMAND):
+		return mf_session_demand(session, &arg->demand);
+	case _IOC_NR(MIGRATE_FAST_FILL):
+		return mf_session_fill(session, &arg->fill);
+	case _IOC_NR(MIGRATE_FAST_ABSENT):
+		return mf_session_absent(session, &arg->absent);
+	case _IOC_NR(MIGRATE_FAST_ABORT):
+		return mf_session_abort(session, &arg->abort);
 	default:
 		return device_counters(session, &arg->counters);
 	}
@@ -152,8 +169,25 @@ static int device_mmap(struct file *file, struct vm_area_struct *vma)
 	return mf_session_mmap(file->private_data, vma);
 }
 
+static ssize_t device_read(struct file *file, char __user *to, size_t bytes,
+			   loff_t *pos)
+{
+	struct mf_session *session = file->private_data;
+
+	if (!READ_ONCE(session->greeted))
+		return -EPROTO;
+	return mf_session_read(session, to, bytes, file->f_flags & O_NONBLOCK);
+}
+
+static __poll_t device_poll(struct file *file, poll_table *table)
+{
+	return mf_session_poll(file->private_data, file, table);
+}
+
 static const struct file_operations device_fops = {
 	.owner		= THIS_MODULE,
+	.read		= device_read,
+	.poll		= device_poll,
 	.open		= device_open,
 	.release	= device_release,
 	.unlocked_ioctl	= device_ioctl,

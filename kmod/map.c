@@ -3,7 +3,7 @@
  * Mappings of a RAM file.
  *
  * A mapping refers to the shmem file itself, whose fault and mempolicy code
- * looks at vma->vm_file. Its methods are shmem's but for two. That there is a
+ * looks at vma->vm_file. Its methods are shmem's but for three. That there is a
  * page_mkwrite at all makes the kernel map pages of shared mappings read-only
  * until it was asked: so every first write of a page by anybody, guest, VMM,
  * vhost or DMA, passes by here.
@@ -12,6 +12,9 @@
  * writable PMD. Then the whole folio counts as written. While the file is
  * tracked .fault prevents that, so that a write counts for 4 KiB only.
  *
+ * Absent pages (fill.h): a folio can hold some beside present ones, so .fault
+ * and .map_pages ask for each page, and no PMD may cover any.
+ *
  * Lock order: mmap_lock (read) -> folio lock -> page table lock.
  */
 #include <linux/fs.h>
@@ -19,6 +22,7 @@
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
 
+#include "fill.h"
 #include "map.h"
 #include "ram.h"
 #include "track.h"
@@ -33,25 +37,6 @@ static struct mf_ram *vma_ram(const struct vm_area_struct *vma)
 	return vma->vm_file->private_data;
 }
 
-static vm_fault_t map_page_mkwrite(struct vm_fault *vmf)
-{
-	struct folio *folio = page_folio(vmf->page);
-	struct mf_ram *ram = vma_ram(vmf->vma);
-
-	folio_lock(folio);
-	if (folio->mapping != mf_ram_mapping(ram)) {
-		/* Truncated or migrated under us: fault again. */
-		folio_unlock(folio);
-		return VM_FAULT_NOPAGE;
-	}
-	if (folio_test_large(folio) && !vmf->pte)
-		mf_track_fault(ram, folio->index, folio_nr_pages(folio));
-	else
-		mf_track_fault(ram, vmf->pgoff, 1);
-	/* Locked until the entry is writable: harvest relies on it. */
-	return VM_FAULT_LOCKED;
-}
-
 static int leave_pte(pte_t *pte, unsigned long addr, void *data)
 {
 	return 0;
@@ -60,14 +45,69 @@ static int leave_pte(pte_t *pte, unsigned long addr, void *data)
 /*
  * The folio is large, locked, and about to be mapped. Leave a page table where
  * a PMD would go: with one in place the kernel maps single pages. Nobody can
- * put a PMD of this folio there meanwhile, that takes the folio lock. Failure
- * is harmless: then the whole folio is marked.
+ * put a PMD of this folio there meanwhile, that takes the folio lock. For
+ * tracking failure is harmless: then the whole folio is marked.
  */
-static void prevent_pmd(struct vm_fault *vmf)
+static int prevent_pmd(struct vm_fault *vmf)
 {
-	if (pmd_none(*vmf->pmd))
-		apply_to_page_range(vmf->vma->vm_mm, vmf->address & PAGE_MASK,
-				    PAGE_SIZE, leave_pte, NULL);
+	if (!pmd_none(*vmf->pmd))
+		return 0;
+	return apply_to_page_range(vmf->vma->vm_mm, vmf->address & PAGE_MASK,
+				   PAGE_SIZE, leave_pte, NULL);
+}
+
+/* Some page of the folio, which is locked, is absent. */
+static bool lacks_pages(struct mf_ram *ram, struct folio *folio)
+{
+	pgoff_t end = folio->index + folio_nr_pages(folio);
+
+	return mf_fill_next(ram, folio->index, end) < end;
+}
+
+static vm_fault_t map_page_mkwrite(struct vm_fault *vmf)
+{
+	struct folio *folio = page_folio(vmf->page);
+	struct mf_ram *ram = vma_ram(vmf->vma);
+
+	folio_lock(folio);
+	if (folio->mapping != mf_ram_mapping(ram)) {
+		/* Truncated or migrated under us: fault again. */
+		goto again;
+	}
+	/* About to be taken away; or a page table has gone meanwhile. */
+	if (mf_fill_absent(ram, vmf->pgoff) ||
+	    (folio_test_large(folio) && lacks_pages(ram, folio) &&
+	     prevent_pmd(vmf)))
+		goto again;
+	if (folio_test_large(folio) && !vmf->pte)
+		mf_track_fault(ram, folio->index, folio_nr_pages(folio));
+	else
+		mf_track_fault(ram, vmf->pgoff, 1);
+	/* Locked until the entry is writable: harvest relies on it. */
+	return VM_FAULT_LOCKED;
+again:
+	folio_unlock(folio);
+	return VM_FAULT_NOPAGE;
+}
+
+/*
+ * The kernel maps what is in the page cache around a fault, a whole PMD of it
+ * if it can. Not where pages are absent: DEMAND waits for this to end before
+ * it takes pages away.
+ */
+static vm_fault_t map_around(struct vm_fault *vmf, pgoff_t start, pgoff_t end)
+{
+	struct mf_ram *ram = vma_ram(vmf->vma);
+	pgoff_t first = round_down(start, PTRS_PER_PTE);
+	pgoff_t stop = round_up(end + 1, PTRS_PER_PTE);
+	vm_fault_t ret = 0;
+
+	rcu_read_lock();
+	if (likely(!mf_fill_active(ram)) ||
+	    mf_fill_next(ram, first, stop) == stop)
+		ret = shmem_ops->map_pages(vmf, start, end);
+	rcu_read_unlock();
+	return ret;
 }
 
 /*
@@ -77,40 +117,81 @@ static void prevent_pmd(struct vm_fault *vmf)
 static vm_fault_t map_one_readonly(struct vm_fault *vmf)
 {
 	unsigned int flags = vmf->flags;
-	vm_fault_t ret;
+	vm_fault_t ret = 0;
 
 	/* filemap_map_pages() maps what it maps as this flag says. */
 	vmf->flags &= ~FAULT_FLAG_WRITE;
-	ret = shmem_ops->map_pages(vmf, vmf->pgoff, vmf->pgoff);
+	rcu_read_lock();
+	/* There is a page table: no PMD, just this page. */
+	if (!mf_fill_absent(vma_ram(vmf->vma), vmf->pgoff))
+		ret = shmem_ops->map_pages(vmf, vmf->pgoff, vmf->pgoff);
+	rcu_read_unlock();
 	vmf->flags = flags;
 	/* It leaves the entry that it looked at, unlocked and unmapped. */
 	vmf->pte = NULL;
 	return ret;
 }
 
+static void drop_page(struct vm_fault *vmf)
+{
+	unlock_page(vmf->page);
+	put_page(vmf->page);
+	vmf->page = NULL;
+}
+
+/* The page, locked; it is present, and stays so as long as it is locked. */
+static vm_fault_t fault_present(struct mf_ram *ram, struct vm_fault *vmf)
+{
+	vm_fault_t ret;
+
+	for (;;) {
+		ret = mf_fill_fault(ram, vmf);
+		if (ret)
+			return ret;
+		ret = shmem_ops->fault(vmf);
+		if (!(ret & VM_FAULT_LOCKED) ||
+		    !mf_fill_absent(ram, vmf->pgoff))
+			return ret;
+		drop_page(vmf);
+	}
+}
+
 static vm_fault_t map_fault(struct vm_fault *vmf)
 {
-	vm_fault_t ret = shmem_ops->fault(vmf);
+	struct mf_ram *ram = vma_ram(vmf->vma);
+	vm_fault_t ret = fault_present(ram, vmf);
 	struct folio *folio;
+	bool tracked;
 
-	if (!(ret & VM_FAULT_LOCKED) || !(vmf->vma->vm_flags & VM_SHARED))
+	if (!(ret & VM_FAULT_LOCKED))
 		return ret;
 	folio = page_folio(vmf->page);
-	if (!folio_test_large(folio) ||
-	    !rcu_access_pointer(vma_ram(vmf->vma)->track))
+	if (likely(!folio_test_large(folio)))
+		return ret;
+	if (lacks_pages(ram, folio) && prevent_pmd(vmf)) {
+		drop_page(vmf);
+		return VM_FAULT_OOM;
+	}
+	tracked = rcu_access_pointer(ram->track) &&
+		  vmf->vma->vm_flags & VM_SHARED;
+	if (!tracked)
 		return ret;
 
 	prevent_pmd(vmf);
 	if (!(vmf->flags & FAULT_FLAG_WRITE))
 		return ret;
 
-	folio_unlock(folio);
-	folio_put(folio);
-	vmf->page = NULL;
+	drop_page(vmf);
 	if (map_one_readonly(vmf) & VM_FAULT_NOPAGE)
 		return VM_FAULT_NOPAGE;
 	/* Somebody else had the folio locked: this write marks all of it. */
-	return shmem_ops->fault(vmf);
+	ret = fault_present(ram, vmf);
+	if (ret & VM_FAULT_LOCKED && lacks_pages(ram, page_folio(vmf->page)) &&
+	    prevent_pmd(vmf)) {
+		drop_page(vmf);
+		return VM_FAULT_OOM;
+	}
+	return ret;
 }
 
 /* Our methods are made from shmem's at the first mapping. */
@@ -120,6 +201,7 @@ static void make_vm_ops(const struct vm_operations_struct *ops)
 	if (!shmem_ops) {
 		mf_vm_ops = *ops;
 		mf_vm_ops.fault = map_fault;
+		mf_vm_ops.map_pages = map_around;
 		mf_vm_ops.page_mkwrite = map_page_mkwrite;
 		/* Read without the lock by faults of later mappings only. */
 		shmem_ops = ops;

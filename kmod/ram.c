@@ -19,6 +19,7 @@
 
 #include "compat/fs.h"
 #include "compat/mm.h"
+#include "fill.h"
 #include "map.h"
 #include "ram.h"
 #include "track.h"
@@ -67,9 +68,12 @@ static long backing_fallocate(struct file *shmem, int mode, loff_t offset,
 			      loff_t len)
 {
 	struct mf_ram *ram = shmem->private_data;
+	struct mf_fill *fill = mf_fill_lock(ram);
 	long err = ram->shmem_fops->fallocate(shmem, mode, offset, len);
 
 	mf_track_write(ram, offset, offset + len);
+	/* Whole pages always. */
+	mf_fill_discard_unlock(fill, offset, err ? offset : offset + len);
 	return err;
 }
 
@@ -101,6 +105,7 @@ static int backing_release(struct inode *inode, struct file *shmem)
 	inode->i_op = ram->shmem_iops;
 	if (ram->shmem_fops->release)
 		err = ram->shmem_fops->release(inode, shmem);
+	mf_fill_free(ram->fill);
 	kfree(ram);
 	return err;
 }
@@ -148,13 +153,97 @@ static void make_backing_ops(const struct file *shmem)
 
 /* Methods of our file. */
 
+/*
+ * Read up to the first absent page. What was read while a page of it became
+ * absent may be zeroes, and is not returned.
+ */
+static ssize_t read_present(struct mf_ram *ram, struct iov_iter *to,
+			    loff_t *pos)
+{
+	size_t all = iov_iter_count(to);
+	pgoff_t first = *pos >> PAGE_SHIFT, stop;
+	loff_t end = *pos + all, begin = *pos, gone;
+	ssize_t ret;
+
+	stop = mf_fill_next(ram, first, DIV_ROUND_UP_ULL(end, PAGE_SIZE));
+	end = min_t(loff_t, end, (loff_t)stop << PAGE_SHIFT);
+	if (end <= begin)
+		return -EAGAIN;
+	iov_iter_truncate(to, end - begin);
+	ret = vfs_iter_read(ram->shmem, to, pos, 0);
+	iov_iter_reexpand(to, all - max_t(ssize_t, ret, 0));
+	if (ret <= 0)
+		return ret;
+	stop = mf_fill_next(ram, first,
+			    DIV_ROUND_UP_ULL(begin + ret, PAGE_SIZE));
+	gone = *pos - max_t(loff_t, begin, (loff_t)stop << PAGE_SHIFT);
+	if (gone > 0) {
+		iov_iter_revert(to, gone);
+		*pos -= gone;
+		ret -= gone;
+	}
+	return ret ?: -EAGAIN;
+}
+
 static ssize_t ram_read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
 	struct mf_ram *ram = file_ram(iocb->ki_filp);
-	ssize_t ret = vfs_iter_read(ram->shmem, to, &iocb->ki_pos, 0);
+	ssize_t done = 0, ret = 0;
 
 	file_accessed(iocb->ki_filp);
-	return ret;
+	while (iov_iter_count(to) &&
+	       iocb->ki_pos < i_size_read(shmem_inode(ram))) {
+		pgoff_t page = iocb->ki_pos >> PAGE_SHIFT;
+
+		ret = mf_fill_wait(ram, page, page + 1, false);
+		if (ret)
+			break;
+		ret = read_present(ram, to, &iocb->ki_pos);
+		if (ret == -EAGAIN)
+			continue;
+		if (ret <= 0)
+			break;
+		done += ret;
+	}
+	return done ?: ret;
+}
+
+/*
+ * Take the inode lock when none of the pages [@from, @to), in bytes, is
+ * absent: who holds it keeps them from becoming so. @partial: only the first
+ * and the last one matter, if they are not touched as a whole.
+ */
+static int lock_present(struct inode *inode, loff_t from, loff_t to,
+			bool partial)
+{
+	struct mf_ram *ram = inode_ram(inode);
+	pgoff_t first = from >> PAGE_SHIFT;
+	pgoff_t end = DIV_ROUND_UP_ULL(to, PAGE_SIZE);
+	bool head = !partial || offset_in_page(from);
+	bool tail = !partial || offset_in_page(to);
+	int err;
+
+	for (;;) {
+		inode_lock(inode);
+		if (likely(!mf_fill_active(ram)) || to <= from)
+			return 0;
+		if (partial &&
+		    !(head && mf_fill_absent(ram, first)) &&
+		    !(tail && mf_fill_absent(ram, end - 1)))
+			return 0;
+		if (!partial && mf_fill_next(ram, first, end) == end)
+			return 0;
+		inode_unlock(inode);
+		err = 0;
+		if (partial && head)
+			err = mf_fill_wait(ram, first, first + 1, true);
+		if (partial && tail && !err)
+			err = mf_fill_wait(ram, end - 1, end, true);
+		if (!partial)
+			err = mf_fill_wait(ram, first, end, true);
+		if (err)
+			return err;
+	}
 }
 
 static ssize_t ram_write_iter(struct kiocb *iocb, struct iov_iter *from)
@@ -164,7 +253,10 @@ static ssize_t ram_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	loff_t pos, done;
 	ssize_t ret;
 
-	inode_lock(inode);
+	ret = lock_present(inode, iocb->ki_pos,
+			   iocb->ki_pos + iov_iter_count(from), false);
+	if (ret)
+		return ret;
 	ret = generic_write_checks(iocb, from);
 	if (ret <= 0)
 		goto unlock;
@@ -197,21 +289,29 @@ static long ram_fallocate(struct file *file, int mode, loff_t offset,
 {
 	struct inode *inode = file_inode(file);
 	struct mf_ram *ram = inode_ram(inode);
+	bool punch = mode & FALLOC_FL_PUNCH_HOLE;
+	struct mf_fill *fill;
 	long err;
 
-	inode_lock(inode);
+	/* Zeroing part of an absent page would be undone by its fill. */
+	err = lock_present(inode, offset, punch ? offset + len : offset, true);
+	if (err)
+		return err;
 	err = -EBUSY;
 	if (!(mode & FALLOC_FL_KEEP_SIZE) && would_outgrow(ram, offset + len))
 		goto unlock;
 	err = file_modified(file);
 	if (err)
 		goto unlock;
+	fill = mf_fill_lock(ram);
 	file_start_write(ram->shmem);
 	err = ram->shmem_fops->fallocate(ram->shmem, mode, offset, len);
 	file_end_write(ram->shmem);
 	/* Plain allocation changes no byte: a hole reads as zeroes as well. */
-	if (mode & FALLOC_FL_PUNCH_HOLE)
+	if (punch)
 		mf_track_write(ram, offset, offset + len);
+	mf_fill_discard_unlock(fill, offset,
+			       punch && !err ? offset + len : offset);
 	follow_size(inode);
 unlock:
 	inode_unlock(inode);
@@ -225,6 +325,9 @@ static loff_t ram_llseek(struct file *file, loff_t offset, int whence)
 	loff_t pos;
 
 	if (whence != SEEK_DATA && whence != SEEK_HOLE)
+		return generic_file_llseek(file, offset, whence);
+	/* An absent page is no hole: all that is not known is data. */
+	if (mf_fill_active(ram))
 		return generic_file_llseek(file, offset, whence);
 	/* The position of the shared shmem file means nothing. */
 	pos = vfs_llseek(ram->shmem, offset, whence);
@@ -257,16 +360,22 @@ static int ram_resize(struct inode *inode, loff_t size)
 	struct mf_ram *ram = inode_ram(inode);
 	struct iattr attr = { .ia_valid = ATTR_SIZE, .ia_size = size };
 	loff_t old = i_size_read(inode);
+	struct mf_fill *fill;
 	int err;
 
 	if (would_outgrow(ram, size))
 		return -EBUSY;
+	/* Zeroing its tail would be undone by its fill. */
+	if (offset_in_page(size) && mf_fill_absent(ram, size >> PAGE_SHIFT))
+		return -EBUSY;
+	fill = mf_fill_lock(ram);
 	inode_lock_nested(shmem_inode(ram), I_MUTEX_NONDIR2);
 	err = notify_change(mf_nop_idmap, ram->shmem->f_path.dentry, &attr,
 			    NULL);
 	inode_unlock(shmem_inode(ram));
 	if (size < old)
 		mf_track_write(ram, size, old);
+	mf_fill_discard_unlock(fill, err ? old : size, PAGE_ALIGN(old));
 	follow_size(inode);
 	return err;
 }

@@ -9,6 +9,7 @@
 #include <linux/mm.h>
 
 struct inode;
+struct mf_fill;
 struct mf_track;
 
 /**
@@ -20,6 +21,7 @@ struct mf_track;
  * @shmem_iops: and of its inode
  * @track: dirty bits while a session tracks the file, else NULL. Written
  *	under the inode lock of ours; readers are under rcu_read_lock()
+ * @fill: which pages are absent; NULL until somebody has served the file
  *
  * Lifetime: owned by @shmem. The inode of ours owns one reference of @shmem,
  * each mapping another. Lock order: session->lock -> inode lock of ours ->
@@ -30,6 +32,7 @@ struct mf_ram {
 	const struct file_operations *shmem_fops;
 	const struct inode_operations *shmem_iops;
 	struct mf_track __rcu *track;
+	struct mf_fill *fill;
 };
 
 static inline struct address_space *mf_ram_mapping(const struct mf_ram *ram)

@@ -13,6 +13,7 @@
 #include <linux/rcupdate.h>
 #include <linux/xarray.h>
 
+#include "fill.h"
 #include "ram.h"
 #include "run.h"
 
@@ -118,6 +119,30 @@ static struct mf_run *add_hole(struct mf_run *runs, struct mf_run *run,
 	return run + 1;
 }
 
+/*
+ * What lies before the first absent page is left of the runs. A page that is
+ * made absent goes from the cache after its bit was set: a hole that was found
+ * because of that has its bit by now. Return: runs left, or -ENODATA.
+ */
+static int trim_absent(struct mf_ram *ram, struct mf_run *runs,
+		       struct mf_run *end, pgoff_t start, pgoff_t stop)
+{
+	pgoff_t absent;
+
+	if (likely(!mf_fill_active(ram)) || end == runs)
+		return end - runs;
+	/* The cache first, then the bits. */
+	smp_rmb();
+	absent = mf_fill_next(ram, start, stop);
+	while (end != runs && end[-1].index >= absent)
+		mf_run_put(--end);
+	if (end == runs)
+		return -ENODATA;
+	if (end[-1].index + end[-1].pages > absent)
+		end[-1].pages = absent - end[-1].index;
+	return end - runs;
+}
+
 /**
  * mf_runs_get - hold the pages of a range
  * @ram: the file
@@ -133,7 +158,8 @@ static struct mf_run *add_hole(struct mf_run *runs, struct mf_run *run,
  *
  * Context: may sleep, for swap and for the lock of a folio that is being
  * filled. Return: number of runs, more than 0, each to be given back with
- * mf_run_put(); -EIO no swap to be read from, or broken memory; -ENOMEM.
+ * mf_run_put(); -EIO no swap to be read from, or broken memory; -ENODATA the
+ * first page is absent; -ENOMEM.
  */
 int mf_runs_get(struct mf_ram *ram, pgoff_t start, pgoff_t end,
 		struct mf_run *runs, unsigned int max)
@@ -198,5 +224,5 @@ int mf_runs_get(struct mf_ram *ram, pgoff_t start, pgoff_t end,
 		index += pages;
 	}
 	rcu_read_unlock();
-	return run - runs ?: err;
+	return trim_absent(ram, runs, run, start, index) ?: err;
 }

@@ -12,6 +12,7 @@
 #include <linux/vmalloc.h>
 
 #include "ram.h"
+#include "serve.h"
 #include "session.h"
 #include "track.h"
 
@@ -23,8 +24,11 @@ struct mf_session *mf_session_new(void)
 	struct mf_session *session;
 
 	session = kzalloc(sizeof(*session), GFP_KERNEL_ACCOUNT);
-	if (session)
-		mutex_init(&session->lock);
+	if (!session)
+		return NULL;
+	mutex_init(&session->lock);
+	mutex_init(&session->read_lock);
+	init_waitqueue_head(&session->wanted);
 	return session;
 }
 
@@ -55,8 +59,10 @@ void mf_session_free(struct mf_session *session)
 {
 	unsigned int i;
 
-	for (i = 0; i < session->count; i++)
+	for (i = 0; i < session->count; i++) {
+		mf_serve_leave(session, session->members[i]);
 		member_free(session->members[i]);
+	}
 	kfree(session);
 }
 

@@ -8,6 +8,7 @@
 #include <linux/atomic.h>
 #include <linux/migrate_fast.h>
 #include <linux/mutex.h>
+#include <linux/wait.h>
 
 struct file;
 struct mf_ram;
@@ -51,12 +52,16 @@ struct mf_member {
  * struct mf_session - one open of the device
  * @lock: serialises ADD, START, STOP, HARVEST and PEEK. Outermost of our
  *	locks: before the inode lock of a RAM file, mmap_lock is never held
+ * @read_lock: serialises read(2); before all other locks
+ * @wanted: who waits for fault events
  * @greeted: the handshake was made
  * @count: files in @members; published with smp_store_release()
  * @members: the files
  */
 struct mf_session {
 	struct mutex lock;
+	struct mutex read_lock;
+	wait_queue_head_t wanted;
 	bool greeted;
 	unsigned int count;
 	struct mf_member *members[MIGRATE_FAST_MAX_RAM];

@@ -122,6 +122,85 @@ TRACE_EVENT(migrate_fast_send,
 		  __entry->sent, __entry->flags, __entry->err)
 );
 
+/* Pages were made absent, of which so many are in the file now. */
+TRACE_EVENT(migrate_fast_demand,
+	TP_PROTO(unsigned long ino, u64 start, u64 pages, u64 absent, int err),
+
+	TP_ARGS(ino, start, pages, absent, err),
+
+	TP_STRUCT__entry(
+		__field(unsigned long, ino)
+		__field(u64, start)
+		__field(u64, pages)
+		__field(u64, absent)
+		__field(int, err)
+	),
+
+	TP_fast_assign(
+		__entry->ino = ino;
+		__entry->start = start;
+		__entry->pages = pages;
+		__entry->absent = absent;
+		__entry->err = err;
+	),
+
+	TP_printk("ino=%lu start=%llu pages=%llu absent=%llu err=%d",
+		  __entry->ino, __entry->start, __entry->pages,
+		  __entry->absent, __entry->err)
+);
+
+/* An absent page is wanted for the first time; ram as its server knows it. */
+TRACE_EVENT(migrate_fast_fault,
+	TP_PROTO(unsigned int ram, u64 page, unsigned int flags),
+
+	TP_ARGS(ram, page, flags),
+
+	TP_STRUCT__entry(
+		__field(unsigned int, ram)
+		__field(u64, page)
+		__field(unsigned int, flags)
+	),
+
+	TP_fast_assign(
+		__entry->ram = ram;
+		__entry->page = page;
+		__entry->flags = flags;
+	),
+
+	TP_printk("ram=%u page=%llu flags=%#x", __entry->ram, __entry->page,
+		  __entry->flags)
+);
+
+/* A FILL has ended: it has dealt with the pages from start to before next. */
+TRACE_EVENT(migrate_fast_fill,
+	TP_PROTO(unsigned long ino, u64 start, u64 next, u64 filled,
+		 u64 absent, int err),
+
+	TP_ARGS(ino, start, next, filled, absent, err),
+
+	TP_STRUCT__entry(
+		__field(unsigned long, ino)
+		__field(u64, start)
+		__field(u64, next)
+		__field(u64, filled)
+		__field(u64, absent)
+		__field(int, err)
+	),
+
+	TP_fast_assign(
+		__entry->ino = ino;
+		__entry->start = start;
+		__entry->next = next;
+		__entry->filled = filled;
+		__entry->absent = absent;
+		__entry->err = err;
+	),
+
+	TP_printk("ino=%lu start=%llu next=%llu filled=%llu absent=%llu err=%d",
+		  __entry->ino, __entry->start, __entry->next,
+		  __entry->filled, __entry->absent, __entry->err)
+);
+
 #endif
 
 /* The header is not in include/trace/events: say where. */

@@ -7,6 +7,8 @@
 
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
 #include <linux/version.h>
 
 /* The folio at @index with a reference, or NULL. */
@@ -49,6 +51,36 @@ static inline int mf_folio_mapcount(struct folio *folio)
 		sum += atomic_read(&folio_page(folio, i)->_mapcount) + 1 -
 		       entire;
 	return sum;
+#endif
+}
+
+/* Let go of the lock that a page fault came with, to return VM_FAULT_RETRY. */
+static inline void mf_fault_unlock(struct vm_fault *vmf)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	release_fault_lock(vmf);
+#else
+	mmap_read_unlock(vmf->vma->vm_mm);
+#endif
+}
+
+/*
+ * Some process uses @mm, and has not been killed. Without CONFIG_MEMCG nothing
+ * tells: then it counts as alive as long as somebody holds it.
+ */
+static inline bool mf_mm_alive(const struct mm_struct *mm)
+{
+#ifdef CONFIG_MEMCG
+	struct task_struct *owner;
+	bool alive;
+
+	rcu_read_lock();
+	owner = rcu_dereference(mm->owner);
+	alive = owner && !(READ_ONCE(owner->signal->flags) & SIGNAL_GROUP_EXIT);
+	rcu_read_unlock();
+	return alive;
+#else
+	return true;
 #endif
 }
 

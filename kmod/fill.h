@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Absent pages of a RAM file: who touches one waits until it is filled.
+ */
+#ifndef MF_FILL_H
+#define MF_FILL_H
+
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+#include <linux/xarray.h>
+
+#include "ram.h"
+
+struct mf_session;
+
+/* Wait queues of a file; a page has the one that its number hashes to. */
+#define MF_FILL_QUEUE_BITS	6
+#define MF_FILL_QUEUES		(1U << MF_FILL_QUEUE_BITS)
+
+/**
+ * struct mf_absent - which pages are absent
+ * @rcu: freed when a longer one has taken its place
+ * @pages: length in pages; what lies behind is never absent
+ * @bits: one bit for a page
+ */
+struct mf_absent {
+	struct rcu_head rcu;
+	u64 pages;
+	unsigned long bits[];
+};
+
+/**
+ * struct mf_want - an absent page that somebody wants
+ * @list: in fill->untold or fill->told
+ * @page: number of the page
+ * @ns: CLOCK_MONOTONIC when it was first wanted
+ * @flags: MIGRATE_FAST_FAULT_*
+ */
+struct mf_want {
+	struct list_head list;
+	u64 page;
+	u64 ns;
+	u32 flags;
+};
+
+/**
+ * struct mf_fill - a RAM file that is, or was, in demand mode
+ * @lock: whoever changes what is absent holds it, all the time from looking at
+ *	a bit until the page is what the bit says
+ * @absent: which pages are; bits are set and cleared under @lock and read
+ *	under rcu_read_lock(). Exchanged only while no page is absent
+ * @count: absent pages; under @lock, read by anybody
+ * @aborted: they will not come; never reset
+ * @wants: by page number; its spinlock protects all that follows
+ * @untold: of @wants, those that the server has not read, oldest first
+ * @told: those that it has read, oldest first
+ * @server: who fills, or NULL; written under @lock as well
+ * @ram: number of the file in the server's session
+ * @waiting: length of @wants
+ * @faults: pages that were ever wanted
+ * @went_on: of them, those for which only kernel threads have waited
+ * @queues: who waits
+ *
+ * Made by the first DEMAND, published in ram->fill, and freed with the RAM
+ * file: who waits holds a reference of the shmem file.
+ *
+ * A bit is set *before* the page is taken away and cleared *after* its bytes
+ * are in place, so a set bit says nothing of what the page cache holds, and
+ * everybody who is about to give a page to a reader asks for the bit when
+ * nothing can come in between: with the folio locked, or under
+ * rcu_read_lock(), which DEMAND waits for before it takes pages away.
+ *
+ * Lock order: inode lock of ours -> @lock -> inode lock of the shmem file ->
+ * folio lock; the spinlock of @wants is innermost but for wait queues.
+ */
+struct mf_fill {
+	struct mutex lock;
+	struct mf_absent __rcu *absent;
+	u64 count;
+	bool aborted;
+
+	struct xarray wants;
+	struct list_head untold;
+	struct list_head told;
+	struct mf_session *server;
+	u32 ram;
+	u64 waiting;
+	u64 faults;
+	u64 went_on;
+	wait_queue_head_t queues[MF_FILL_QUEUES];
+};
+
+/* The fill of a file some of whose pages are absent, else NULL. */
+static inline struct mf_fill *mf_fill_active(const struct mf_ram *ram)
+{
+	struct mf_fill *fill = smp_load_acquire(&ram->fill);
+
+	return unlikely(fill) && READ_ONCE(fill->count) ? fill : NULL;
+}
+
+/* First absent page in [@start, @end), or @end. */
+pgoff_t mf_fill_next(const struct mf_ram *ram, pgoff_t start, pgoff_t end);
+
+static inline bool mf_fill_absent(const struct mf_ram *ram, pgoff_t index)
+{
+	return unlikely(mf_fill_active(ram)) &&
+	       mf_fill_next(ram, index, index + 1) == index;
+}
+
+/* Waiting. */
+vm_fault_t mf_fill_fault(struct mf_ram *ram, struct vm_fault *vmf);
+int mf_fill_wait(struct mf_ram *ram, pgoff_t start, pgoff_t end, bool write);
+
+/* Discarding: see ram.c. */
+struct mf_fill *mf_fill_lock(struct mf_ram *ram);
+void mf_fill_discard_unlock(struct mf_fill *fill, loff_t from, loff_t to);
+
+/* For serve.c: all under fill->lock. */
+struct mf_fill *mf_fill_make(struct mf_ram *ram);
+int mf_fill_resize(struct mf_fill *fill, u64 pages);
+void mf_fill_present(struct mf_fill *fill, u64 start, u64 end);
+void mf_fill_abort(struct mf_fill *fill);
+/* Under the spinlock of fill->wants. */
+void mf_fill_wake_server(struct mf_fill *fill);
+
+/* The RAM file goes. */
+void mf_fill_free(struct mf_fill *fill);
+
+#endif

@@ -1,0 +1,558 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Serving absent pages: the session that marks them, hears who wants them,
+ * and brings them.
+ */
+#include <linux/bvec.h>
+#include <linux/falloc.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/uio.h>
+#include <linux/vmalloc.h>
+
+#include "compat/fs.h"
+#include "fill.h"
+#include "ram.h"
+#include "serve.h"
+#include "session.h"
+#include "trace.h"
+
+/* Pages that are filled with the locks held once: as many as make 2 MB. */
+#define FILL_BATCH	512
+/* Pages that are marked with the locks held once: 256 MB. */
+#define MARK_BATCH	(1UL << 16)
+
+static struct mf_absent *absent_of(struct mf_fill *fill)
+{
+	return rcu_dereference_protected(fill->absent,
+					 lockdep_is_held(&fill->lock));
+}
+
+/* Both locks that keep a file's absent pages as they are, ours to change. */
+static int lock_file(struct mf_member *member)
+{
+	return down_write_killable(&file_inode(member->file)->i_rwsem);
+}
+
+static void unlock_file(struct mf_member *member)
+{
+	inode_unlock(file_inode(member->file));
+}
+
+/* Becoming the server. */
+
+/* All that was told to an earlier server is told again, before what is new. */
+static void tell_again(struct mf_fill *fill)
+{
+	struct mf_want *want;
+
+	list_for_each_entry(want, &fill->told, list)
+		want->flags |= MIGRATE_FAST_FAULT_AGAIN;
+	list_splice_init(&fill->told, &fill->untold);
+}
+
+static int take_over(struct mf_session *session, struct mf_fill *fill, u32 ram)
+{
+	int err = 0;
+
+	xa_lock(&fill->wants);
+	if (!fill->server) {
+		fill->server = session;
+		fill->ram = ram;
+		/* Faults before this are there already. */
+		mf_fill_wake_server(fill);
+	} else if (fill->server != session) {
+		err = -EBUSY;
+	}
+	xa_unlock(&fill->wants);
+	return err;
+}
+
+void mf_serve_leave(struct mf_session *session, struct mf_member *member)
+{
+	struct mf_fill *fill = smp_load_acquire(&member->ram->fill);
+
+	if (!fill)
+		return;
+	mutex_lock(&fill->lock);
+	xa_lock(&fill->wants);
+	if (fill->server == session) {
+		tell_again(fill);
+		fill->server = NULL;
+	}
+	xa_unlock(&fill->wants);
+	mutex_unlock(&fill->lock);
+}
+
+/* Marking. */
+
+/*
+ * Pages [@start, @end) whose bits are in @bitmap (bit 0 is @start) become
+ * absent. First the bits, then wait for who has looked at them before and maps
+ * a page now, then take the pages away.
+ */
+static void mark(struct mf_ram *ram, struct mf_fill *fill, u64 start, u64 end,
+		 const unsigned long *bitmap)
+{
+	struct mf_absent *absent = absent_of(fill);
+	u64 base = start, from, to, new = 0;
+
+	for (from = start; from < end; from++) {
+		if (test_bit(from - base, bitmap) &&
+		    !test_and_set_bit(from, absent->bits))
+			new++;
+	}
+	if (!new)
+		return;
+	WRITE_ONCE(fill->count, fill->count + new);
+	synchronize_rcu_expedited();
+
+	for (from = start; from < end; from = to) {
+		from = base + find_next_bit(bitmap, end - base, from - base);
+		to = base + find_next_zero_bit(bitmap, end - base, from - base);
+		if (from >= end)
+			break;
+		file_start_write(ram->shmem);
+		ram->shmem_fops->fallocate(ram->shmem, FALLOC_FL_PUNCH_HOLE |
+					   FALLOC_FL_KEEP_SIZE,
+					   from << PAGE_SHIFT,
+					   (to - from) << PAGE_SHIFT);
+		file_end_write(ram->shmem);
+	}
+}
+
+static int become_server(struct mf_session *session, struct mf_member *member,
+			 struct migrate_fast_demand *arg, u64 pages,
+			 const unsigned long *bitmap)
+{
+	u64 start = arg->start, end = arg->start + pages, next;
+	struct inode *inode = file_inode(member->file);
+	struct mf_fill *fill;
+	int err;
+
+	if (DIV_ROUND_UP_ULL(i_size_read(inode), PAGE_SIZE) != member->pages)
+		return -ESTALE;
+	fill = mf_fill_make(member->ram);
+	if (IS_ERR(fill))
+		return PTR_ERR(fill);
+	mutex_lock(&fill->lock);
+	err = fill->aborted ? -ECANCELED :
+	      fill->count ? 0 : mf_fill_resize(fill, member->pages);
+	if (!err)
+		err = take_over(session, fill, arg->ram);
+	for (; !err && bitmap && start < end; start = next) {
+		next = min_t(u64, end, start + MARK_BATCH);
+		mark(member->ram, fill, start, next,
+		     bitmap + (start - arg->start) / BITS_PER_LONG);
+		if (next < end && signal_pending(current))
+			err = -EINTR;
+		cond_resched();
+	}
+	arg->absent = fill->count;
+	/* Nothing to serve. */
+	if (!fill->count) {
+		xa_lock(&fill->wants);
+		if (fill->server == session)
+			fill->server = NULL;
+		xa_unlock(&fill->wants);
+	}
+	trace_migrate_fast_demand(inode->i_ino, arg->start, pages, fill->count,
+				  err);
+	mutex_unlock(&fill->lock);
+	return err;
+}
+
+/* The caller's bitmap, all of it: a bad address marks nothing. */
+static unsigned long *copy_bitmap(u64 user, u64 pages)
+{
+	size_t bytes = BITS_TO_LONGS(pages) * sizeof(long);
+	unsigned long *bitmap;
+
+	if (!user)
+		return NULL;
+	bitmap = __vmalloc(bytes, GFP_KERNEL_ACCOUNT);
+	if (!bitmap)
+		return ERR_PTR(-ENOMEM);
+	if (copy_from_user(bitmap, u64_to_user_ptr(user), bytes)) {
+		vfree(bitmap);
+		return ERR_PTR(-EFAULT);
+	}
+	return bitmap;
+}
+
+/* The ioctls; what they do and return is told in the uapi header. */
+
+int mf_session_demand(struct mf_session *session,
+		      struct migrate_fast_demand *arg)
+{
+	struct mf_member *member = mf_session_member(session, arg->ram);
+	unsigned long *bitmap;
+	u64 pages = arg->pages;
+	int err;
+
+	if (IS_ERR(member))
+		return PTR_ERR(member);
+	if (arg->flags || arg->start % BITS_PER_LONG ||
+	    !IS_ALIGNED(arg->bitmap, sizeof(u64)))
+		return -EINVAL;
+	err = mf_member_range(member, arg->start, &pages);
+	if (err)
+		return err;
+	bitmap = copy_bitmap(arg->bitmap, pages);
+	if (IS_ERR(bitmap))
+		return PTR_ERR(bitmap);
+	err = lock_file(member);
+	if (!err) {
+		err = become_server(session, member, arg, pages, bitmap);
+		unlock_file(member);
+	}
+	vfree(bitmap);
+	return err;
+}
+
+/*
+ * Bytes of absent pages [@start, @end), which do not touch pages that are
+ * present: the page cache fills a new page under its lock, so that nobody
+ * sees half of it, and the bits keep everybody off the rest of a large folio.
+ * Return: pages that are complete, or an error if there is none.
+ */
+static long write_pages(struct mf_ram *ram, u64 start, u64 end,
+			struct page **pages)
+{
+	struct bio_vec *bvec;
+	struct iov_iter iter;
+	loff_t pos = start << PAGE_SHIFT;
+	unsigned int i, nr = end - start;
+	ssize_t ret;
+
+	bvec = kmalloc_array(nr, sizeof(*bvec), GFP_KERNEL);
+	if (!bvec)
+		return -ENOMEM;
+	for (i = 0; i < nr; i++)
+		bvec[i] = (struct bio_vec){
+			.bv_page = pages[i],
+			.bv_len = PAGE_SIZE,
+		};
+	iov_iter_bvec(&iter, ITER_SOURCE, bvec, nr, (size_t)nr << PAGE_SHIFT);
+	ret = mf_iter_write(ram->shmem, &iter, &pos);
+	kfree(bvec);
+	if (ret >= 0 && ret < PAGE_SIZE)
+		ret = -ENOSPC;
+	return ret < 0 ? ret : ret >> PAGE_SHIFT;
+}
+
+/* @pages: the bytes of [arg->next, @end), or NULL for zeroes. */
+static int fill_batch(struct mf_session *session, struct mf_member *member,
+		      struct migrate_fast_fill *arg, u64 end,
+		      struct page **pages)
+{
+	struct mf_fill *fill = smp_load_acquire(&member->ram->fill);
+	struct mf_absent *absent;
+	u64 base = arg->next;
+	int err = 0;
+
+	if (!fill)
+		return -EPERM;
+	mutex_lock(&fill->lock);
+	if (fill->aborted)
+		err = -ECANCELED;
+	else if (fill->server != session)
+		err = fill->count ? -EPERM : 0;
+	absent = absent_of(fill);
+	/* Present, or cut off meanwhile. */
+	while (!err && arg->next < end) {
+		u64 stop = min(end, absent->pages), from, to;
+		long nr;
+
+		from = find_next_bit(absent->bits, stop, arg->next);
+		if (from >= stop)
+			break;
+		to = find_next_zero_bit(absent->bits, stop, from);
+		arg->next = from;
+		nr = pages ? write_pages(member->ram, from, to,
+					 pages + (from - base)) : to - from;
+		if (nr < 0) {
+			err = nr;
+			break;
+		}
+		mf_fill_present(fill, from, from + nr);
+		arg->next = from + nr;
+		arg->filled += nr;
+	}
+	if (!err)
+		arg->next = end;
+	arg->absent = fill->count;
+	mutex_unlock(&fill->lock);
+	return err;
+}
+
+/* One batch from user memory. The pages are pinned before any lock is taken. */
+static int fill_from(struct mf_session *session, struct mf_member *member,
+		     struct migrate_fast_fill *arg, struct page **pages,
+		     unsigned int nr)
+{
+	u64 from = arg->from + ((arg->next - arg->start) << PAGE_SHIFT);
+	int pinned = 0, err;
+
+	if (pages) {
+		pinned = pin_user_pages_fast(from, nr, 0, pages);
+		if (pinned <= 0)
+			return pinned ?: -EFAULT;
+		nr = pinned;
+	}
+	err = lock_file(member);
+	if (!err) {
+		err = fill_batch(session, member, arg, arg->next + nr, pages);
+		unlock_file(member);
+	}
+	unpin_user_pages(pages, pinned);
+	return err;
+}
+
+int mf_session_fill(struct mf_session *session, struct migrate_fast_fill *arg)
+{
+	struct mf_member *member = mf_session_member(session, arg->ram);
+	bool zero = arg->flags & MIGRATE_FAST_FILL_ZERO;
+	struct page **pages = NULL;
+	u64 count = arg->pages, end;
+	int err;
+
+	if (IS_ERR(member))
+		return PTR_ERR(member);
+	if (arg->flags & ~MIGRATE_FAST_FILL_ZERO || !count ||
+	    !PAGE_ALIGNED(arg->from) || (zero && arg->from))
+		return -EINVAL;
+	/* Outputs only; a wrapped address is the caller's to explain. */
+	if (arg->next || arg->filled || arg->absent)
+		return -EINVAL;
+	err = mf_member_range(member, arg->start, &count);
+	if (err)
+		return err;
+	if (arg->from + (count << PAGE_SHIFT) < arg->from)
+		return -EFAULT;
+	if (!zero) {
+		pages = kmalloc_array(min_t(u64, count, FILL_BATCH),
+				      sizeof(*pages), GFP_KERNEL);
+		if (!pages)
+			return -ENOMEM;
+	}
+	end = arg->start + count;
+	arg->next = arg->start;
+	while (!err && arg->next < end) {
+		/* Batches end where a large folio does. */
+		u64 stop = min(end, ALIGN_DOWN(arg->next + FILL_BATCH,
+					       FILL_BATCH));
+
+		err = fill_from(session, member, arg, pages, stop - arg->next);
+		if (!err && arg->next < end && signal_pending(current))
+			err = -EINTR;
+		cond_resched();
+	}
+	kfree(pages);
+	trace_migrate_fast_fill(file_inode(member->file)->i_ino, arg->start,
+				arg->next, arg->filled, arg->absent, err);
+	/* What was done is told; the next call tells why it was not more. */
+	return arg->next > arg->start ? 0 : err;
+}
+
+/* The bitmap as it is; no page becomes absent or present meanwhile. */
+static int copy_absent(const struct mf_absent *absent, u64 start, u64 pages,
+		       u64 __user *to, u64 *count)
+{
+	u64 word = start / BITS_PER_LONG;
+	u64 end = DIV_ROUND_UP_ULL(start + pages, BITS_PER_LONG);
+	u64 words = DIV_ROUND_UP_ULL(absent->pages, BITS_PER_LONG);
+	unsigned int left = (start + pages) % BITS_PER_LONG;
+
+	for (; word < end; word++) {
+		unsigned long bits = word < words ? absent->bits[word] : 0;
+
+		if (left && word == end - 1)
+			bits &= GENMASK(left - 1, 0);
+		*count += hweight_long(bits);
+		if (to && put_user(bits, to++))
+			return -EFAULT;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+	return 0;
+}
+
+int mf_session_absent(struct mf_session *session,
+		      struct migrate_fast_absent *arg)
+{
+	struct mf_member *member = mf_session_member(session, arg->ram);
+	struct migrate_fast_absent out = *arg;
+	struct mf_fill *fill;
+	u64 pages = arg->pages;
+	int err;
+
+	if (IS_ERR(member))
+		return PTR_ERR(member);
+	if (arg->flags || arg->start % BITS_PER_LONG ||
+	    !IS_ALIGNED(arg->bitmap, sizeof(u64)) || arg->absent ||
+	    arg->waiting || arg->faults || arg->went_on || arg->state ||
+	    arg->reserved)
+		return -EINVAL;
+	err = mf_member_range(member, arg->start, &pages);
+	if (err)
+		return err;
+	fill = smp_load_acquire(&member->ram->fill);
+	if (!fill) {
+		if (arg->bitmap &&
+		    clear_user(u64_to_user_ptr(arg->bitmap),
+			       BITS_TO_LONGS(pages) * sizeof(long)))
+			return -EFAULT;
+		return 0;
+	}
+	err = mutex_lock_interruptible(&fill->lock);
+	if (err)
+		return err;
+	err = copy_absent(absent_of(fill), arg->start, pages,
+			  u64_to_user_ptr(arg->bitmap), &out.absent);
+	xa_lock(&fill->wants);
+	out.waiting = fill->waiting;
+	out.faults = fill->faults;
+	out.went_on = fill->went_on;
+	if (fill->server)
+		out.state |= MIGRATE_FAST_ABSENT_SERVED;
+	if (fill->aborted)
+		out.state |= MIGRATE_FAST_ABSENT_ABORTED;
+	xa_unlock(&fill->wants);
+	mutex_unlock(&fill->lock);
+	if (!err)
+		*arg = out;
+	return err;
+}
+
+int mf_session_abort(struct mf_session *session,
+		     const struct migrate_fast_abort *arg)
+{
+	struct mf_member *member = mf_session_member(session, arg->ram);
+	struct mf_fill *fill;
+	int err;
+
+	if (IS_ERR(member))
+		return PTR_ERR(member);
+	if (arg->flags)
+		return -EINVAL;
+	fill = smp_load_acquire(&member->ram->fill);
+	if (!fill)
+		return 0;
+	err = mutex_lock_interruptible(&fill->lock);
+	if (err)
+		return err;
+	if (fill->count)
+		mf_fill_abort(fill);
+	mutex_unlock(&fill->lock);
+	return 0;
+}
+
+/* Fault events. */
+
+/* The file whose oldest untold want is the oldest of all; NULL: none has any. */
+static struct mf_fill *oldest(struct mf_session *session,
+			      struct migrate_fast_fault *fault, bool *serves)
+{
+	unsigned int i, count = smp_load_acquire(&session->count);
+	struct mf_fill *found = NULL;
+
+	*serves = false;
+	for (i = 0; i < count; i++) {
+		struct mf_fill *fill =
+			smp_load_acquire(&session->members[i]->ram->fill);
+		struct mf_want *want;
+
+		if (!fill)
+			continue;
+		xa_lock(&fill->wants);
+		if (fill->server == session) {
+			*serves = true;
+			want = list_first_entry_or_null(&fill->untold,
+							struct mf_want, list);
+			if (want && (!found || want->ns < fault->ns)) {
+				found = fill;
+				fault->ram = i;
+				fault->flags = want->flags;
+				fault->page = want->page;
+				fault->ns = want->ns;
+			}
+		}
+		xa_unlock(&fill->wants);
+	}
+	return found;
+}
+
+/* User space has it. It may have been answered by now. */
+static void told(struct mf_fill *fill, u64 page)
+{
+	struct mf_want *want;
+
+	xa_lock(&fill->wants);
+	want = xa_load(&fill->wants, page);
+	if (want)
+		list_move_tail(&want->list, &fill->told);
+	xa_unlock(&fill->wants);
+}
+
+static bool has_news(struct mf_session *session)
+{
+	struct migrate_fast_fault fault;
+	bool serves;
+
+	return oldest(session, &fault, &serves) || !serves;
+}
+
+ssize_t mf_session_read(struct mf_session *session, char __user *to,
+			size_t bytes, bool nonblock)
+{
+	struct migrate_fast_fault fault;
+	struct mf_fill *fill;
+	ssize_t done = 0;
+	bool serves;
+	int err;
+
+	if (bytes < sizeof(fault))
+		return -EINVAL;
+	/* One reader at a time: none is told twice. */
+	err = mutex_lock_interruptible(&session->read_lock);
+	if (err)
+		return err;
+	while (bytes - done >= sizeof(fault)) {
+		fill = oldest(session, &fault, &serves);
+		if (fill) {
+			err = copy_to_user(to + done, &fault, sizeof(fault)) ?
+			      -EFAULT : 0;
+			if (err)
+				break;
+			told(fill, fault.page);
+			done += sizeof(fault);
+			continue;
+		}
+		if (done)
+			break;
+		err = !serves ? -ENODATA : nonblock ? -EAGAIN :
+		      wait_event_interruptible(session->wanted,
+					       has_news(session));
+		if (err)
+			break;
+	}
+	mutex_unlock(&session->read_lock);
+	return done ?: err;
+}
+
+__poll_t mf_session_poll(struct mf_session *session, struct file *file,
+			 poll_table *table)
+{
+	struct migrate_fast_fault fault;
+	bool serves;
+
+	poll_wait(file, &session->wanted, table);
+	return oldest(session, &fault, &serves) ? EPOLLIN | EPOLLRDNORM : 0;
+}
