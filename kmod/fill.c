@@ -284,8 +284,8 @@ static void fault_wait(struct mf_fill *fill, const struct vm_fault *vmf)
  * Context: mmap_lock or the lock of the mapping is held for reading; it is no
  * more when VM_FAULT_RETRY is returned to who did not forbid to wait.
  * Return: 0 the page is present, as far as is known now;
- * VM_FAULT_RETRY it was absent; VM_FAULT_SIGBUS it will not come, or a killed
- * process wants it; VM_FAULT_OOM.
+ * VM_FAULT_RETRY it was absent; VM_FAULT_SIGBUS or VM_FAULT_HWPOISON it will
+ * not come, or a killed process wants it; VM_FAULT_OOM.
  */
 vm_fault_t mf_fill_fault(struct mf_ram *ram, struct vm_fault *vmf)
 {
@@ -294,8 +294,15 @@ vm_fault_t mf_fill_fault(struct mf_ram *ram, struct vm_fault *vmf)
 
 	while (mf_fill_absent(ram, vmf->pgoff)) {
 		fill = ram->fill;
-		if (READ_ONCE(fill->aborted) || is_orphan(vmf->vma->vm_mm))
+		if (is_orphan(vmf->vma->vm_mm))
 			return VM_FAULT_SIGBUS;
+		/*
+		 * SIGBUS without having waited: KVM would think that it has to
+		 * wait, be told SIGBUS again, and so on.
+		 */
+		if (READ_ONCE(fill->aborted))
+			return vmf->flags & FAULT_FLAG_RETRY_NOWAIT ?
+			       VM_FAULT_HWPOISON : VM_FAULT_SIGBUS;
 		if (want_page(fill, vmf->pgoff, fault_flags(vmf)))
 			return VM_FAULT_OOM;
 		if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)

@@ -13,8 +13,10 @@
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
+#include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 #include <linux/uio.h>
 
 #include "compat/fs.h"
@@ -246,7 +248,13 @@ static int lock_present(struct inode *inode, loff_t from, loff_t to,
 	}
 }
 
-static ssize_t ram_write_iter(struct kiocb *iocb, struct iov_iter *from)
+/*
+ * The bytes may come from a page that is absent itself. To wait for it with
+ * the inode lock held would keep everybody from filling it: @nofault writes
+ * what can be read without waiting.
+ */
+static ssize_t write_once(struct kiocb *iocb, struct iov_iter *from,
+			  bool nofault)
 {
 	struct inode *inode = file_inode(iocb->ki_filp);
 	struct mf_ram *ram = inode_ram(inode);
@@ -269,7 +277,11 @@ static ssize_t ram_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	if (ret)
 		goto unlock;
 	done = pos + iov_iter_count(from);
+	if (nofault)
+		pagefault_disable();
 	ret = mf_iter_write(ram->shmem, from, &iocb->ki_pos);
+	if (nofault)
+		pagefault_enable();
 	/*
 	 * A short write may have touched the page after the last byte that it
 	 * owns up to.
@@ -282,6 +294,33 @@ static ssize_t ram_write_iter(struct kiocb *iocb, struct iov_iter *from)
 unlock:
 	inode_unlock(inode);
 	return ret;
+}
+
+static ssize_t ram_write_iter(struct kiocb *iocb, struct iov_iter *from)
+{
+	struct mf_ram *ram = file_ram(iocb->ki_filp);
+	ssize_t done = 0, ret;
+
+	for (;;) {
+		bool nofault = mf_fill_active(ram);
+		size_t next;
+
+		ret = write_once(iocb, from, nofault);
+		if (ret > 0)
+			done += ret;
+		next = min_t(size_t, iov_iter_count(from), PAGE_SIZE);
+		if (!nofault || !next || (ret <= 0 && ret != -EFAULT))
+			break;
+		if (fault_in_iov_iter_readable(from, next) == next) {
+			ret = -EFAULT;
+			break;
+		}
+		if (signal_pending(current)) {
+			ret = -EINTR;
+			break;
+		}
+	}
+	return done ?: ret;
 }
 
 static long ram_fallocate(struct file *file, int mode, loff_t offset,

@@ -498,7 +498,8 @@ struct migrate_fast_absent {
  * @flags: 0
  *
  * Who waits for an absent page, or touches one later, gets SIGBUS (EIO from
- * read(2) and write(2)). For good: the VM is lost with what it lacks, but its
+ * read(2) and write(2)); a virtual processor as if the memory were broken
+ * (BUS_MCEERR_AR), or KVM_RUN fails with EFAULT. For good: the VM is lost with what it lacks, but its
  * processes can end. Any session may do it. No error when nothing is absent.
  * Errors: ENOENT no such @ram; EINVAL; EINTR.
  */
