@@ -451,7 +451,7 @@ struct mf_fill *mf_fill_make(struct mf_ram *ram)
 	for (i = 0; i < MF_FILL_QUEUES; i++)
 		init_waitqueue_head(&fill->queues[i]);
 	RCU_INIT_POINTER(fill->absent, absent);
-	/* Pairs with mf_fill_active(). */
+	/* Pairs with mf_fill_of(). */
 	smp_store_release(&ram->fill, fill);
 	return fill;
 }

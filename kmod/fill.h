@@ -93,10 +93,17 @@ struct mf_fill {
 	wait_queue_head_t queues[MF_FILL_QUEUES];
 };
 
+/* The fill of a file that was ever served, else NULL. */
+static inline struct mf_fill *mf_fill_of(const struct mf_ram *ram)
+{
+	/* Pairs with mf_fill_make(). */
+	return smp_load_acquire(&ram->fill);
+}
+
 /* The fill of a file some of whose pages are absent, else NULL. */
 static inline struct mf_fill *mf_fill_active(const struct mf_ram *ram)
 {
-	struct mf_fill *fill = smp_load_acquire(&ram->fill);
+	struct mf_fill *fill = mf_fill_of(ram);
 
 	return unlikely(fill) && READ_ONCE(fill->count) ? fill : NULL;
 }

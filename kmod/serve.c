@@ -75,7 +75,7 @@ static int take_over(struct mf_session *session, struct mf_fill *fill, u32 ram)
 
 void mf_serve_leave(struct mf_session *session, struct mf_member *member)
 {
-	struct mf_fill *fill = smp_load_acquire(&member->ram->fill);
+	struct mf_fill *fill = mf_fill_of(member->ram);
 
 	if (!fill)
 		return;
@@ -251,7 +251,7 @@ static int fill_batch(struct mf_session *session, struct mf_member *member,
 		      struct migrate_fast_fill *arg, u64 end,
 		      struct page **pages)
 {
-	struct mf_fill *fill = smp_load_acquire(&member->ram->fill);
+	struct mf_fill *fill = mf_fill_of(member->ram);
 	struct mf_absent *absent;
 	u64 base = arg->next;
 	int err = 0;
@@ -403,7 +403,7 @@ int mf_session_absent(struct mf_session *session,
 	err = mf_member_range(member, arg->start, &pages);
 	if (err)
 		return err;
-	fill = smp_load_acquire(&member->ram->fill);
+	fill = mf_fill_of(member->ram);
 	if (!fill) {
 		if (arg->bitmap &&
 		    clear_user(u64_to_user_ptr(arg->bitmap),
@@ -442,7 +442,7 @@ int mf_session_abort(struct mf_session *session,
 		return PTR_ERR(member);
 	if (arg->flags)
 		return -EINVAL;
-	fill = smp_load_acquire(&member->ram->fill);
+	fill = mf_fill_of(member->ram);
 	if (!fill)
 		return 0;
 	err = mutex_lock_interruptible(&fill->lock);
@@ -460,13 +460,13 @@ int mf_session_abort(struct mf_session *session,
 static struct mf_fill *oldest(struct mf_session *session,
 			      struct migrate_fast_fault *fault, bool *serves)
 {
+	/* Pairs with the release in mf_session_add(). */
 	unsigned int i, count = smp_load_acquire(&session->count);
 	struct mf_fill *found = NULL;
 
 	*serves = false;
 	for (i = 0; i < count; i++) {
-		struct mf_fill *fill =
-			smp_load_acquire(&session->members[i]->ram->fill);
+		struct mf_fill *fill = mf_fill_of(session->members[i]->ram);
 		struct mf_want *want;
 
 		if (!fill)

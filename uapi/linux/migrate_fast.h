@@ -359,7 +359,8 @@ struct migrate_fast_counters {
  *
  * What discards an absent page (fallocate(FALLOC_FL_PUNCH_HOLE), MADV_REMOVE,
  * truncate) makes it present, as a hole. Part of an absent page can only be
- * discarded after it was filled, and the caller waits for that.
+ * discarded after it was filled: fallocate(2) waits for that, truncate(2) to
+ * the middle of an absent page is EBUSY.
  *
  * Absent pages stay so when the server closes its session, and readers go on
  * waiting. Another session then becomes the server with DEMAND (a @bitmap is
