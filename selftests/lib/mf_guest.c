@@ -16,6 +16,7 @@
 asm(".pushsection .rodata\n"
 	".code32\n"
 	".globl mf_guest_code, mf_guest_code_load\n"
+	".globl mf_guest_code_load_out\n"
 	".globl mf_guest_code_scatter, mf_guest_code_end\n"
 	"mf_guest_code:\n"
 	"	movl %eax, (%edi)\n"
@@ -23,6 +24,10 @@ asm(".pushsection .rodata\n"
 	"mf_guest_code_load:\n"
 	"	movl (%edi), %eax\n"
 	"	hlt\n"
+	/* With an interrupt controller in the kernel nobody hears of a halt. */
+	"mf_guest_code_load_out:\n"
+	"	movl (%edi), %eax\n"
+	"	outb %al, $16\n"
 	"mf_guest_code_scatter:\n"
 	"1:	imull $1664525, %ebx, %ebx\n"
 	"	addl $1013904223, %ebx\n"
@@ -71,11 +76,13 @@ static int set_slot(int vm, int slot, __u64 gpa, void *memory, size_t bytes)
 	return ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) ? -errno : 0;
 }
 
-int mf_guest_open(struct mf_guest *guest, void *ram, size_t bytes)
+static int guest_open(struct mf_guest *guest, void *ram, size_t bytes,
+		      bool irqchip)
 {
 	int rc;
 
 	memset(guest, 0, sizeof(*guest));
+	guest->irqchip = irqchip;
 	if (access("/dev/kvm", F_OK)) {
 		mf_modprobe("kvm-amd", NULL);
 		mf_modprobe("kvm-intel", NULL);
@@ -87,6 +94,8 @@ int mf_guest_open(struct mf_guest *guest, void *ram, size_t bytes)
 	if (guest->vm < 0)
 		return -errno;
 	ioctl(guest->vm, KVM_SET_TSS_ADDR, 0xfffbd000UL);
+	if (irqchip && ioctl(guest->vm, KVM_CREATE_IRQCHIP, 0))
+		return -errno;
 	guest->code = mmap(NULL, MF_PAGE, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	memcpy(guest->code, mf_guest_code, mf_guest_code_end - mf_guest_code);
@@ -106,6 +115,16 @@ int mf_guest_open(struct mf_guest *guest, void *ram, size_t bytes)
 	return flat_mode(guest->vcpu);
 }
 
+int mf_guest_open(struct mf_guest *guest, void *ram, size_t bytes)
+{
+	return guest_open(guest, ram, bytes, false);
+}
+
+int mf_guest_open_irqchip(struct mf_guest *guest, void *ram, size_t bytes)
+{
+	return guest_open(guest, ram, bytes, true);
+}
+
 void mf_guest_close(struct mf_guest *guest)
 {
 	if (guest->run)
@@ -119,14 +138,15 @@ void mf_guest_close(struct mf_guest *guest)
 static int run(struct mf_guest *guest, const char *code, struct kvm_regs *regs)
 {
 	regs->rip = code - mf_guest_code;
-	regs->rflags = 2;
+	regs->rflags = guest->irqchip ? 0x202 : 2;
 	if (ioctl(guest->vcpu, KVM_SET_REGS, regs))
 		return -errno;
 	while (ioctl(guest->vcpu, KVM_RUN, 0)) {
 		if (errno != EINTR)
 			return -errno;
 	}
-	if (guest->run->exit_reason != KVM_EXIT_HLT)
+	if (guest->run->exit_reason !=
+	    (guest->irqchip ? KVM_EXIT_IO : KVM_EXIT_HLT))
 		return -EIO;
 	return ioctl(guest->vcpu, KVM_GET_REGS, regs) ? -errno : 0;
 }
@@ -143,7 +163,8 @@ int mf_guest_store(struct mf_guest *guest, size_t offset, __u32 value)
 int mf_guest_load(struct mf_guest *guest, size_t offset, __u32 *value)
 {
 	struct kvm_regs regs = { .rdi = MF_GUEST_RAM + offset };
-	int rc = run(guest, mf_guest_code_load, &regs);
+	int rc = run(guest, guest->irqchip ? mf_guest_code_load_out :
+		     mf_guest_code_load, &regs);
 
 	*value = regs.rax;
 	return rc;

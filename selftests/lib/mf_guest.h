@@ -13,6 +13,7 @@
 
 /* The guest's programs: labels in assembly. */
 extern const char mf_guest_code[], mf_guest_code_load[];
+extern const char mf_guest_code_load_out[];
 extern const char mf_guest_code_scatter[], mf_guest_code_end[];
 
 struct mf_guest {
@@ -22,10 +23,17 @@ struct mf_guest {
 	struct kvm_run *run;
 	size_t run_bytes;
 	void *code;
+	bool irqchip;
 };
 
 /* -ENODEV when there is no KVM here. */
 int mf_guest_open(struct mf_guest *guest, void *ram, size_t bytes);
+/*
+ * Likewise, with an interrupt controller in the kernel and interrupts on, so
+ * that KVM does not wait in page faults but halts the processor meanwhile.
+ * Such a guest can only load.
+ */
+int mf_guest_open_irqchip(struct mf_guest *guest, void *ram, size_t bytes);
 void mf_guest_close(struct mf_guest *guest);
 /* The guest stores @value at a byte offset of the RAM. */
 int mf_guest_store(struct mf_guest *guest, size_t offset, __u32 value);

@@ -14,6 +14,7 @@ CFLAGS += -I$(selftests)/../uapi -I$(selftests)/lib
 LOCAL_HDRS += $(wildcard $(selftests)/lib/*.h)
 lib := $(addprefix $(selftests)/lib/,mf_test.c mf_swap.c)
 lib_disk := $(addprefix $(selftests)/lib/,mf_disk.c)
+lib_fill := $(addprefix $(selftests)/lib/,mf_fill.c)
 lib_guest := $(addprefix $(selftests)/lib/,mf_guest.c)
 
 include $(KSFT)/lib.mk

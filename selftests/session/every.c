@@ -116,6 +116,42 @@ FIXTURE_VARIANT_ADD(every, counters)
 	.has_outputs = true,
 };
 
+FIXTURE_VARIANT_ADD(every, demand)
+{
+	.request = MIGRATE_FAST_DEMAND,
+	.size = sizeof(struct migrate_fast_demand),
+	.has_flags = true,
+	.flags = offsetof(struct migrate_fast_demand, flags),
+	.has_outputs = true,
+};
+
+FIXTURE_VARIANT_ADD(every, fill)
+{
+	.request = MIGRATE_FAST_FILL,
+	.size = sizeof(struct migrate_fast_fill),
+	.has_flags = true,
+	.flags = offsetof(struct migrate_fast_fill, flags),
+	.has_outputs = true,
+};
+
+FIXTURE_VARIANT_ADD(every, absent)
+{
+	.request = MIGRATE_FAST_ABSENT,
+	.size = sizeof(struct migrate_fast_absent),
+	.has_flags = true,
+	.flags = offsetof(struct migrate_fast_absent, flags),
+	.reserved = offsetof(struct migrate_fast_absent, reserved),
+	.has_outputs = true,
+};
+
+FIXTURE_VARIANT_ADD(every, abort)
+{
+	.request = MIGRATE_FAST_ABORT,
+	.size = sizeof(struct migrate_fast_abort),
+	.has_flags = true,
+	.flags = offsetof(struct migrate_fast_abort, flags),
+};
+
 /* Arguments with which the call succeeds. */
 static void prepare(struct _test_data_every *self, unsigned long request)
 {
@@ -145,6 +181,18 @@ static void prepare(struct _test_data_every *self, unsigned long request)
 		hash->pages = 1;
 		hash->digests = (uintptr_t)&self->digest;
 		hash->max = 1;
+		break;
+	}
+	case MIGRATE_FAST_FILL: {
+		struct migrate_fast_fill *fill = (void *)self->arg;
+		__u64 bits[2] = { 1 };
+		struct migrate_fast_demand demand = {
+			.bitmap = (uintptr_t)bits,
+		};
+
+		mf_ioctl(self->vm.session, MIGRATE_FAST_DEMAND, &demand);
+		fill->flags = MIGRATE_FAST_FILL_ZERO;
+		fill->pages = 1;
 		break;
 	}
 	case MIGRATE_FAST_SEND: {
