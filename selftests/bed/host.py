@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Hosts, their agent, their links, and what the bed makes of a kernel that complains."""
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from vm import Bed, DmesgError, HostError, TOP
+from vm import AgentError, Bed, DmesgError, HostError, TOP
 from vm.ktap import Tests
 
 
@@ -127,6 +128,25 @@ def complaints(tests, host):
         host.stop()
 
 
+def two_processors(tests, host):
+    with tests.test("a host that does not answer tells where it hangs"):
+        monitor = host.monitor()
+        monitor.cmd("stop")
+        monitor.close()
+        try:
+            host.run("true", timeout=1)
+        except AgentError as error:
+            tests.note(error)
+            assert "cpu 0: ffff" in str(error) and "cpu 1: ffff" in str(error), error
+            assert re.search(r"stack of cpu 0:\n  \w+\+0x", str(error)), error
+        else:
+            raise AssertionError("it answers")
+        monitor = host.monitor()
+        monitor.cmd("cont")
+        monitor.close()
+        assert host.agent.alive()
+
+
 def nothing_outlives_us(tests):
     with tests.test("hosts end with a test that is killed"):
         script = ("import sys, time; sys.path.insert(0, 'selftests'); from vm import Bed\n"
@@ -160,6 +180,8 @@ def main():
         commands(tests, bed, a)
         links(tests, bed, a, b)
         complaints(tests, a)
+    with Bed(name="bed", load=False) as bed:
+        two_processors(tests, bed.host("a", smp=2))
     return tests.finish()
 
 

@@ -192,8 +192,8 @@ class Agent:
 
     def alive(self):
         try:
-            return self.run("true", timeout=5).rc == 0
-        except (AgentError, OSError):
+            return self.spawn("true", timeout=20).wait(20).rc == 0
+        except (AgentError, OSError):	# TimeoutError is an OSError
             return False
 
 

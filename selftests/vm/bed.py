@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -69,7 +70,10 @@ class Bed:
                       encoding="utf-8") as f:
                 f.write(host.agent.run("dmesg", timeout=10).out)
         except Exception:	# the failure that brought us here matters more
-            pass
+            path = os.path.join(self.dir, f"{host.name}.frozen")
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(host.frozen() + "\n")
+            print(f"host {host.name} does not answer: see {path}", file=sys.stderr)
 
     # Hosts
 

@@ -6,9 +6,10 @@ import socket
 import subprocess
 import time
 
-from . import dmesg, image, tsc
-from .agent import Agent, AgentError, tcp_dialer
+from . import dmesg, frozen, image, tsc
+from .agent import Agent, AgentError, CommandFailed, tcp_dialer
 from .child import start_child, stop_child
+from .qmp import Qmp, connect_in
 
 MOUNT = "/run/migrate-fast"
 SERVICE = "10.66.0"	# service link and guests
@@ -50,6 +51,7 @@ class Host:
         self.proc = None
         self.boot_seconds = None
         self.stopped = False
+        self._frozen = None
         self._seen = 0		# lines of dmesg that were judged
         self._taint = 0
         self._port = free_port()
@@ -88,6 +90,7 @@ class Host:
             "-initrd", image.host_image(kernel), "-append", append,
             "-chardev", f"file,id=serial,path={self.name}.serial",
             "-serial", "chardev:serial",
+            "-qmp", f"unix:{self.name}.qmp.sock,server=on,wait=off",
             "-virtfs", "local,path=/,mount_tag=root,security_model=none,"
             "readonly=on,multidevs=remap",
             "-virtfs", f"local,path={self.bed.dir},mount_tag=run,security_model=none,"
@@ -113,6 +116,30 @@ class Host:
                 return f.read()
         except FileNotFoundError:
             return ""
+
+    def monitor(self):
+        """A QMP session with the host's own QEMU."""
+        return Qmp(connect_in(self.bed.dir, f"{self.name}.qmp.sock"))
+
+    def frozen(self):
+        """What its processors do while its agent does not answer; "" if that does."""
+        if self.agent.alive():
+            return ""
+        if self._frozen is None:
+            self._frozen = frozen.report(self.monitor, self._symbols())
+        return self._frozen
+
+    def _symbols(self):
+        """Hosts are all alike, and none is randomized: another one's are ours."""
+        twin = Host(self.bed, f"{self.name}-twin", self.number, mem=768, load=self.load)
+        try:
+            twin.start()
+            twin.wait_ready()
+            return twin.run("cat /proc/kallsyms", timeout=120, check=True).out
+        except (HostError, AgentError, CommandFailed, image.SetupError):
+            return ""	# numbers are better than nothing
+        finally:
+            twin.stop()
 
     def _died(self, what):
         with open(os.path.join(self.bed.dir, f"{self.name}.qemu"), encoding="utf-8",
@@ -182,6 +209,9 @@ class Host:
         except AgentError as error:
             if not self.running or "Kernel panic" in self.serial_text():
                 raise self._died(str(error)) from error
+            stuck = self.frozen()
+            if stuck:
+                raise AgentError(f"{error}\nhost {self.name} is frozen:\n{stuck}") from error
             raise
 
     def spawn(self, command, **options):

@@ -1,11 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0
 """QEMU Machine Protocol over a connected socket."""
 import json
+import os
+import socket
 import time
 
 
 class QmpError(Exception):
     """A command was refused, or the connection is lost."""
+
+
+def connect_in(folder, name):
+    """A Unix socket of that name; the whole path may be longer than sun_path."""
+    sock = socket.socket(socket.AF_UNIX)
+    at = os.open(folder, os.O_PATH)
+    try:
+        sock.settimeout(30)
+        sock.connect(f"/proc/self/fd/{at}/{name}")
+    except OSError as error:
+        sock.close()
+        raise QmpError(f"{name}: {error}") from error
+    finally:
+        os.close(at)
+    return sock
 
 
 class Qmp:
