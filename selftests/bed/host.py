@@ -128,7 +128,27 @@ def complaints(tests, host):
         host.stop()
 
 
+# The other processor switches between two processes all the time.
+VMS_COME_AND_GO = """
+import fcntl, os, signal
+a, b = os.pipe(), os.pipe()
+for get, put in ((a[0], b[1]), (b[0], a[1])):
+    if not os.fork():
+        while True:
+            os.write(put, os.read(get, 1))
+os.write(a[1], b"x")
+kvm = os.open("/dev/kvm", os.O_RDWR)
+for _ in range(400):
+    os.close(fcntl.ioctl(kvm, 0xae01, 0))
+print("all of them", flush=True)
+os.kill(0, signal.SIGKILL)
+"""
+
+
 def two_processors(tests, host):
+    with tests.test("VMs come and go"):	# see keep_vm() in vm/agent.c
+        out = host.run(["exec", "python3", "-c", VMS_COME_AND_GO], timeout=120).out
+        assert out == "all of them\n", out
     with tests.test("a host that does not answer tells where it hangs"):
         monitor = host.monitor()
         monitor.cmd("stop")

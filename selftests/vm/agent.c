@@ -12,11 +12,14 @@
  * "exit CODE", "signal N" or "timeout 0". The client may send "kill SIGNAL",
  * "in LENGTH" + bytes and "eof". If the client goes away, the script's process
  * group is killed: nothing outlives the test that wanted it.
+ *
+ * "agent keep-vm" is another program: see keep_vm().
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -324,6 +327,25 @@ static void serve(int sock)
 		say(sock, "error bad request\n");
 }
 
+/*
+ * Create an empty VM and hold it for ever. KVM patches the scheduler's code when
+ * the first VM comes and when the last one goes (preempt_notifier_key). In QEMU
+ * before 8.1 a processor may go on to run what it has translated while another
+ * one patched it: the breakpoint of a patch that is long over. Both processors
+ * then take it again and again in __schedule(), interrupts off, for good.
+ */
+static int keep_vm(void)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+	if (ioctl(kvm, KVM_CREATE_VM, 0) < 0 || daemon(0, 0)) {
+		perror("agent: keep-vm");
+		return 1;
+	}
+	for (;;)
+		pause();
+}
+
 static void on_child(int sig)
 {
 }
@@ -336,6 +358,9 @@ int main(int argc, char **argv)
 	};
 	struct sigaction child = { .sa_handler = on_child };
 	int one = 1, listener, console;
+
+	if (argc > 1 && !strcmp(argv[1], "keep-vm"))
+		return keep_vm();
 
 	signal(SIGPIPE, SIG_IGN);
 	sigaction(SIGCHLD, &child, NULL);

@@ -160,6 +160,7 @@ class Host:
         self._seen = len(self.dmesg().splitlines())
         self._taint = self._read_taint()
         setup = ["modprobe -a kvm-amd tun bridge vhost_net",
+                 "/run/agent keep-vm",	# agent.c says why
                  "ip link add br0 type bridge forward_delay 0 mcast_snooping 0",
                  f"ip addr add {self.service_addr}/24 dev br0",
                  "ip link set br0 up"]
