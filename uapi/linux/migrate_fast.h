@@ -370,6 +370,10 @@ struct migrate_fast_counters {
  *
  * HASH and SEND of an absent page fail with ENODATA.
  *
+ * Limit: madvise(MADV_COLLAPSE) puts a large page, zeroes included, into the
+ * page table of its caller without asking anybody. Do not call it for a
+ * mapping of the file while pages are absent. (khugepaged does no such thing.)
+ *
  * Errors: ENOENT no such @ram; EINVAL @start not a multiple of 64, the range
  * leaves the file, @bitmap misaligned; EBUSY another session serves the file;
  * ESTALE the file has another length than at ADD; ECANCELED ABORT was called;
