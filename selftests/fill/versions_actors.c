@@ -280,8 +280,8 @@ static int swapper(struct mf_vm *vm, struct stage *stage, __u64 *random)
 }
 
 /*
- * In a process that does not look: the kernel maps what it collapsed for who
- * asks for it, absent pages and all (see large.c).
+ * In a process that does not look: MADV_COLLAPSE maps what it made for its
+ * caller at once, absent pages and all (see large.c). To others it must not.
  */
 static int collapser(struct mf_vm *vm, struct stage *stage, __u64 *random)
 {
