@@ -42,13 +42,25 @@ static const char *const names[WIRE_TYPES] = {
 	[WIRE_BYE] = "BYE",
 	[WIRE_ASK] = "ASK",
 	[WIRE_ANSWER] = "ANSWER",
+	[WIRE_JOIN] = "JOIN",
+	[WIRE_JOINED] = "JOINED",
+	[WIRE_STALE] = "STALE",
+	[WIRE_DEMAND] = "DEMAND",
+	[WIRE_FAULT] = "FAULT",
+	[WIRE_PUSHED] = "PUSHED",
+	[WIRE_MISSING] = "MISSING",
+	[WIRE_MISSES] = "MISSES",
+	[WIRE_COMPLETE] = "COMPLETE",
+	[WIRE_DIGESTS] = "DIGESTS",
 };
 
 /* Types that have a payload. */
-#define PAYLOAD	(1U << WIRE_HELLO | 1U << WIRE_WELCOME | 1U << WIRE_FAIL | \
-		 1U << WIRE_PAGES | 1U << WIRE_DEVICE | 1U << WIRE_DIGEST | \
-		 1U << WIRE_DIFFER | 1U << WIRE_REFUSED | 1U << WIRE_ASK | \
-		 1U << WIRE_ANSWER)
+#define BIT(type) (1ULL << (type))
+#define PAYLOAD	(BIT(WIRE_HELLO) | BIT(WIRE_WELCOME) | BIT(WIRE_FAIL) | \
+		 BIT(WIRE_PAGES) | BIT(WIRE_DEVICE) | BIT(WIRE_DIGEST) | \
+		 BIT(WIRE_DIFFER) | BIT(WIRE_REFUSED) | BIT(WIRE_ASK) | \
+		 BIT(WIRE_ANSWER) | BIT(WIRE_JOIN) | BIT(WIRE_STALE) | \
+		 BIT(WIRE_MISSING) | BIT(WIRE_COMPLETE) | BIT(WIRE_DIGESTS))
 
 const char *wire_name(unsigned int type)
 {

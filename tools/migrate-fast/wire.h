@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The protocol between migrate-fast send and migrate-fast recv, version 1.
+ * The protocol between migrate-fast send and migrate-fast recv, version 2.
  *
- * One TCP connection, made by the source. Both directions carry frames: a
+ * One TCP connection, made by the source; post-copy takes a second one. Both directions carry frames: a
  * header of 24 bytes, all little endian, and @length bytes of payload.
  *
  *	offset	0  __u32 magic	 WIRE_MAGIC
@@ -32,6 +32,34 @@
  *			 <-----------	RUNNING, or REFUSED: it never will run
  *	BYE		 ----------->	the source has heard it
  *
+ * With post-copy the last pages do not travel while the VM is stopped. Before
+ * that the source makes the second connection, for faults:
+ *
+ *	JOIN json "pull" ----------->
+ *			 <-----------	JOINED
+ *
+ * and instead of the last rounds the destination is told what it lacks:
+ *
+ *	STALE bitmap ...  ---------->
+ *	DEMAND n	 ----------->	those n pages are absent from here on
+ *	DEVICE, LOAD, ... COMMIT ... as above; QEMU's faults are served:
+ *			 <-----------	FAULT page	 (second connection)
+ *	PAGES or ZERO	 ----------->			 (second connection)
+ *			 <-----------	RUNNING
+ *	PAGES, ZERO ...	 ----------->	the rest, and faults as before
+ *	PUSHED		 ----------->	nothing more comes; on both connections
+ *			 <-----------	COMPLETE json: nothing is absent
+ *	DIGESTS ...	 ----------->	with --verify only
+ *	VERIFY		 ----------->
+ *			 <-----------	DIFFER or VERIFIED
+ *	BYE		 ----------->
+ *
+ * When a connection is lost after COMMIT, the source makes both anew:
+ *
+ *	JOIN json "push" ----------->
+ *			 <-----------	JOINED, MISSING bitmap ..., MISSES n
+ *	JOIN json "pull" ----------->	as above; faults are told again
+ *
  * FAIL text ends the session from either side, at any time before COMMIT.
  * BEAT is sent by whoever has sent nothing for a second. A later connection
  * may ASK json what became of a session, gets an ANSWER json and says BYE.
@@ -45,7 +73,7 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC	0x3172464dU	/* "MFr1" */
-#define WIRE_VERSION	1
+#define WIRE_VERSION	2
 #define WIRE_HEADER	24
 /* Pages of one PAGES frame; of one ZERO frame any number is right. */
 #define WIRE_MAX_PAGES	1024
@@ -55,6 +83,8 @@
 #define WIRE_MAX_DEVICE	(256ULL << 20)
 /* Pages that one DIGEST stands for. */
 #define WIRE_DIGEST_PAGES 1024
+/* Pages that one STALE or MISSING stands for, at most. */
+#define WIRE_BITMAP_PAGES (WIRE_MAX_BYTES * 8)
 
 enum wire_type {
 	WIRE_HELLO = 1,
@@ -80,6 +110,16 @@ enum wire_type {
 	WIRE_BYE,
 	WIRE_ASK,
 	WIRE_ANSWER,
+	WIRE_JOIN,
+	WIRE_JOINED,
+	WIRE_STALE,		/* payload: bitmap of @count pages from @page */
+	WIRE_DEMAND,		/* page: pages that are stale in all */
+	WIRE_FAULT,		/* count: 1 */
+	WIRE_PUSHED,
+	WIRE_MISSING,		/* payload: as STALE */
+	WIRE_MISSES,		/* page: pages that are missing in all */
+	WIRE_COMPLETE,
+	WIRE_DIGESTS,		/* payload: SHA-256 of each page */
 	WIRE_TYPES
 };
 

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * In which order pages are pushed; see prepage.h.
+ *
+ * A fault either goes on with a stream, or begins one. A stream pushes a
+ * window of pages ahead of its last fault. If the next fault lies just beyond
+ * what was pushed, the guest has gone past all of it without a fault: the
+ * window doubles. If it lies elsewhere the distance is taken for the stride,
+ * or, when there was one, their greatest common divisor, and the window is
+ * small again. The stream that has faulted last goes first. What no stream
+ * asks for goes in ascending order.
+ */
+#include <string.h>
+
+#include "../lib/bitmap.h"
+#include "prepage.h"
+
+#define WINDOW_MIN	8
+#define WINDOW_MAX	2048
+/* A fault so far from a stream has nothing to do with it. */
+#define REACH		256
+/* Steps beyond the window: it is still on its way. */
+#define SLACK		2
+
+void prepage_init(struct prepage *prepage, struct prepage_ram *rams,
+		  unsigned int nr_rams)
+{
+	unsigned int i;
+
+	memset(prepage, 0, sizeof(*prepage));
+	prepage->rams = rams;
+	prepage->nr_rams = nr_rams;
+	for (i = 0; i < nr_rams; i++)
+		rams[i].cursor = 0;
+}
+
+/* Steps from the last fault to @page, or -1 if it is not on the way. */
+static int64_t steps_to(const struct prepage_stream *stream, uint64_t page)
+{
+	int64_t stride = stream->stride ? stream->stride : 1;
+	int64_t distance = (int64_t)(page - stream->last);
+
+	if (distance % stride || distance / stride < 0)
+		return -1;
+	return distance / stride;
+}
+
+static int64_t steps_ahead(const struct prepage_stream *stream)
+{
+	int64_t stride = stream->stride ? stream->stride : 1;
+
+	return (int64_t)(stream->next - stream->last) / stride;
+}
+
+/* The stream goes on at @page, as foretold. */
+static void go_on(struct prepage *prepage, struct prepage_stream *stream,
+		  uint64_t page, int64_t steps)
+{
+	int64_t stride = stream->stride ? stream->stride : 1;
+	int64_t ahead = steps_ahead(stream);
+	uint64_t passed = stream->pushed;
+
+	if (steps < ahead)
+		passed = (uint64_t)(steps > 0 ? steps - 1 : 0) < passed ?
+			 (uint64_t)(steps > 0 ? steps - 1 : 0) : passed;
+	prepage->judged += stream->pushed;
+	prepage->hits += passed;
+	stream->stride = stride;
+	stream->pushed = 0;
+	if (stream->window < WINDOW_MAX && steps >= ahead)
+		stream->window *= 2;
+	stream->last = page;
+	if (steps >= ahead)
+		stream->next = page + (uint64_t)stride;
+	stream->left = stream->window;
+}
+
+static uint64_t gcd(uint64_t a, uint64_t b)
+{
+	while (b) {
+		uint64_t rest = a % b;
+
+		a = b;
+		b = rest;
+	}
+	return a;
+}
+
+/* The stream goes on, but in other steps than thought. */
+static void turn_to(struct prepage *prepage, struct prepage_stream *stream,
+		    uint64_t page)
+{
+	int64_t distance = (int64_t)(page - stream->last);
+	uint64_t length = (uint64_t)(distance < 0 ? -distance : distance);
+
+	if (stream->stride)
+		length = gcd(length, (uint64_t)(stream->stride < 0 ?
+						-stream->stride :
+						stream->stride));
+	prepage->judged += stream->pushed;
+	stream->stride = distance < 0 ? -(int64_t)length : (int64_t)length;
+	stream->pushed = 0;
+	stream->window = WINDOW_MIN;
+	stream->left = stream->window;
+	stream->last = page;
+	stream->next = page + (uint64_t)stream->stride;
+}
+
+static struct prepage_stream *oldest(struct prepage *prepage)
+{
+	struct prepage_stream *stream = &prepage->streams[0];
+	unsigned int i;
+
+	for (i = 1; i < PREPAGE_STREAMS && stream->used; i++)
+		if (!prepage->streams[i].used ||
+		    prepage->streams[i].turn < stream->turn)
+			stream = &prepage->streams[i];
+	return stream;
+}
+
+void prepage_fault(struct prepage *prepage, unsigned int ram, uint64_t page)
+{
+	struct prepage_stream *near = NULL, *stream;
+	uint64_t least = REACH + 1, away;
+	unsigned int i;
+
+	for (i = 0; i < PREPAGE_STREAMS; i++) {
+		int64_t steps;
+
+		stream = &prepage->streams[i];
+		if (!stream->used || stream->ram != ram)
+			continue;
+		steps = steps_to(stream, page);
+		if (steps >= 0 && steps <= steps_ahead(stream) + SLACK) {
+			stream->turn = ++prepage->turn;
+			go_on(prepage, stream, page, steps);
+			return;
+		}
+		away = page > stream->last ? page - stream->last :
+					     stream->last - page;
+		if (away < least) {
+			least = away;
+			near = stream;
+		}
+	}
+	if (near && least) {
+		near->turn = ++prepage->turn;
+		turn_to(prepage, near, page);
+		return;
+	}
+	stream = oldest(prepage);
+	prepage->judged += stream->pushed;
+	*stream = (struct prepage_stream){
+		.used = true,
+		.ram = ram,
+		.last = page,
+		.next = page + 1,
+		.left = WINDOW_MIN / 2,
+		.window = WINDOW_MIN / 2,
+		.turn = ++prepage->turn,
+	};
+}
+
+static uint64_t run_at(const struct prepage_ram *ram, uint64_t page,
+		       uint64_t max)
+{
+	uint64_t n = 0;
+
+	while (n < max && page + n < ram->pages &&
+	       bitmap_test(ram->todo, page + n))
+		n++;
+	return n;
+}
+
+/* The next pages of a stream, or 0 when its window is done. */
+static uint64_t from_stream(struct prepage *prepage,
+			    struct prepage_stream *stream, uint64_t max,
+			    uint64_t *page)
+{
+	const struct prepage_ram *ram = &prepage->rams[stream->ram];
+	int64_t stride = stream->stride ? stream->stride : 1;
+	uint64_t n;
+
+	while (stream->left) {
+		if (stream->next >= ram->pages) {
+			stream->left = 0;
+			break;
+		}
+		*page = stream->next;
+		n = run_at(ram, *page, stride == 1 ? (max < stream->left ?
+						      max : stream->left) : 1);
+		stream->next += (uint64_t)stride * (n ? n : 1);
+		stream->left -= n ? n : 1;
+		if (n) {
+			stream->pushed += n;
+			prepage->pushed += n;
+			return n;
+		}
+	}
+	return 0;
+}
+
+static struct prepage_stream *youngest(struct prepage *prepage)
+{
+	struct prepage_stream *stream = NULL;
+	unsigned int i;
+
+	for (i = 0; i < PREPAGE_STREAMS; i++) {
+		struct prepage_stream *at = &prepage->streams[i];
+
+		if (at->used && at->left && (!stream || at->turn > stream->turn))
+			stream = at;
+	}
+	return stream;
+}
+
+static uint64_t from_rest(struct prepage *prepage, uint64_t max,
+			  unsigned int *number, uint64_t *page)
+{
+	for (; prepage->ram < prepage->nr_rams; prepage->ram++) {
+		struct prepage_ram *ram = &prepage->rams[prepage->ram];
+		uint64_t words = bitmap_words(ram->pages);
+		uint64_t word = ram->cursor / 64;
+
+		while (word < words && !ram->todo[word])
+			word++;
+		if (word == words)
+			continue;
+		*page = word * 64 + (uint64_t)__builtin_ctzll(ram->todo[word]);
+		ram->cursor = *page;
+		*number = prepage->ram;
+		return run_at(ram, *page, max);
+	}
+	return 0;
+}
+
+uint64_t prepage_next(struct prepage *prepage, uint64_t max,
+		      unsigned int *ram, uint64_t *page)
+{
+	struct prepage_stream *stream;
+	uint64_t n;
+
+	while ((stream = youngest(prepage))) {
+		n = from_stream(prepage, stream, max, page);
+		if (n) {
+			*ram = stream->ram;
+			return n;
+		}
+	}
+	return from_rest(prepage, max, ram, page);
+}
