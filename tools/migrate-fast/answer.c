@@ -87,7 +87,8 @@ static bool decide(struct asking *asking)
 	if (fail_text())
 		free(fail_take());
 	if (asking->known && receiver->stage == STAGE_RUNNING)
-		state = "running";
+		state = receiver->demand.active && !receiver->complete ?
+			"split" : "running";
 	else if (asking->known && receiver->stage == STAGE_GONE)
 		state = "gone";
 	reply = json_pack("{s:i, s:s, s:s}", "protocol", WIRE_VERSION,

@@ -6,7 +6,8 @@
  *	COMMIT said	the destination; the source does not run it again
  *			unless the destination says that it never will
  *			(REFUSED), or the operator does
- *	RUNNING heard	the destination; the source ends its QEMU
+ *	RUNNING heard	the destination; the source ends its QEMU, in
+ *			post-copy when nothing is absent over there any more
  *
  * If no answer comes, the source stays paused with its memory intact, and
  * "migrate-fast resolve" asks again.
@@ -37,15 +38,34 @@ static bool is_gone(void *arg)
 	return ((struct vm *)arg)->qmp.gone;
 }
 
-/* The VM runs over there; what is left here is an empty shell. */
+/* The VM runs over there. */
 static void moved(struct sender *sender)
+{
+	struct stats *stats = &sender->stats;
+
+	sender_part(sender, PART_COMMIT);
+	stats->downtime_ms = sender->was_running ? ms_since(stats->stopped) : 0;
+}
+
+int commit_left_behind(struct sender *sender)
+{
+	const struct options *options = sender->options;
+	char *cause = fail_take();
+
+	sender->stats.result = RESULT_SPLIT;
+	fail("the VM runs at %s, but a part of its memory is still only here (%s). It stays paused here, memory intact. When the cause is mended: migrate-fast send --resume --qmp %s --to %s --session %s (and, if migrate-fast recv has ended there: migrate-fast recv --resume). If that host has died, so has the VM, and what it did there is lost",
+	     options->to, cause, options->qmp, options->to, sender->session);
+	free(cause);
+	return -1;
+}
+
+/* What is left here is an empty shell. */
+void commit_end(struct sender *sender)
 {
 	struct stats *stats = &sender->stats;
 	json_t *reply;
 
 	conn_pause(&sender->conn, true);
-	sender_part(sender, PART_COMMIT);
-	stats->downtime_ms = sender->was_running ? ms_since(stats->stopped) : 0;
 	stats->result = RESULT_MOVED;
 	if (conn_open(&sender->conn)) {
 		sender->conn.expected = true;
@@ -120,8 +140,11 @@ int commit(struct sender *sender)
 			fail("no answer for %llu ms",
 			     (unsigned long long)options->timeout);
 		conn_close(conn);
+		if (sender->split)
+			pull_end(&sender->supply.pull);
 		switch (ask(sender)) {
 		case OUTCOME_RUNNING:
+		case OUTCOME_SPLIT:
 			break;
 		case OUTCOME_GONE:
 			sender->committed = false;
@@ -132,6 +155,9 @@ int commit(struct sender *sender)
 		free(fail_text() ? fail_take() : NULL);
 	}
 	moved(sender);
+	if (sender->split && supply(sender))
+		return commit_left_behind(sender);
+	commit_end(sender);
 	return 0;
 }
 

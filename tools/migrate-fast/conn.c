@@ -3,12 +3,15 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/pkt_sched.h>
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -20,7 +23,10 @@
 #define MAX_QUEUED	(4 << 20)
 /* Frames handled before others have their turn. */
 #define RX_BUDGET	64
+#define RX_URGENT	4
 #define RX_NS		(50 * NSEC_PER_MSEC)
+/* Bytes in the socket that are not on the wire yet, when others are urgent. */
+#define NOT_SENT	(128 * 1024)
 /* The peer has so long to hear the last word. */
 #define FAREWELL_MS	3000
 
@@ -182,9 +188,11 @@ static int conn_ready(struct watch *watch, short revents)
 {
 	struct conn *conn = watch->arg;
 	uint64_t end = now_ns() + RX_NS;
-	int budget = RX_BUDGET, ret = 1;
+	int budget = conn->urgent ? RX_URGENT : RX_BUDGET, ret = 1;
 
 	if ((revents & POLLOUT) && !conn->mid_frame && flush_some(conn))
+		return -1;
+	if ((revents & POLLOUT) && conn->writable && conn->writable(conn))
 		return -1;
 	if (!(revents & (POLLIN | POLLERR | POLLHUP)))
 		return 0;
@@ -286,6 +294,65 @@ void conn_close(struct conn *conn)
 	conn->out_len = 0;
 	conn->out_done = 0;
 	conn->out_size = 0;
+}
+
+void conn_reset(struct conn *conn)
+{
+	uint64_t tx = conn->tx_bytes, rx = conn->rx_bytes;
+
+	conn_close(conn);
+	*conn = (struct conn){ .sock = -1, .tx_bytes = tx, .rx_bytes = rx };
+}
+
+void conn_move(struct conn *to, struct conn *from)
+{
+	uint64_t tx = from->tx_bytes, rx = from->rx_bytes;
+	int sock = dup(from->sock);
+	char peer[128];
+
+	strcpy(peer, from->peer);
+	conn_reset(to);
+	to->tx_bytes += tx;
+	to->rx_bytes += rx;
+	conn_init(to, sock, peer, from->timeout);
+	/* A part of the next frame may have been read with the last one. */
+	memcpy(to->header, from->header, sizeof(to->header));
+	to->header_got = from->header_got;
+	to->in_payload = from->in_payload;
+	to->cur = from->cur;
+	to->dest = to->buf;
+	conn_close(from);
+}
+
+uint64_t conn_in_flight(const struct conn *conn)
+{
+	int bytes = 0;
+
+	return ioctl(conn->sock, SIOCOUTQ, &bytes) || bytes < 0 ? 0 :
+	       (uint64_t)bytes;
+}
+
+uint64_t conn_window(const struct conn *conn, double ms)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(conn->sock, IPPROTO_TCP, TCP_INFO, &info, &len) ||
+	    info.tcpi_min_rtt == UINT32_MAX)
+		return 0;
+	return (uint64_t)((double)info.tcpi_delivery_rate *
+			  (ms / 1000 + info.tcpi_min_rtt / 1e6));
+}
+
+void conn_hurry(struct conn *conn, bool first)
+{
+	int bytes = NOT_SENT, priority = TC_PRIO_INTERACTIVE;
+
+	setsockopt(conn->sock, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes,
+		   sizeof(bytes));
+	if (first)
+		setsockopt(conn->sock, SOL_SOCKET, SO_PRIORITY, &priority,
+			   sizeof(priority));
 }
 
 static void queue(struct conn *conn, const struct wire_frame *frame,
@@ -473,6 +540,20 @@ int conn_connect(struct conn *conn, const char *to, uint64_t timeout)
 			    to, strerror(err));
 	conn_init(conn, sock, to, timeout);
 	return 0;
+}
+
+void conn_peer_name(int sock, char *name, size_t size)
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof(addr);
+	char host[64], port[16];
+
+	if (getpeername(sock, (struct sockaddr *)&addr, &len) ||
+	    getnameinfo((struct sockaddr *)&addr, len, host, sizeof(host),
+			port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
+		snprintf(name, size, "the source");
+	else
+		snprintf(name, size, "%s port %s", host, port);
 }
 
 static int listen_one(const struct addrinfo *ai)

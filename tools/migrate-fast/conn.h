@@ -24,6 +24,7 @@ struct conn {
 	bool broken;			/* nothing sensible comes from it any more */
 	bool paused;
 	bool dead;			/* ... nor does anything get through */
+	bool urgent;			/* others wait: few frames at a time */
 
 	/*
 	 * Where the payload of a frame shall be placed: sets *@dest to memory
@@ -35,6 +36,8 @@ struct conn {
 	/* A whole frame. Returns 0, or -1 after fail(). */
 	int (*frame)(struct conn *conn, const struct wire_frame *frame,
 		     const uint8_t *payload);
+	/* The socket takes more, or may do so. The same; may be NULL. */
+	int (*writable)(struct conn *conn);
 	void *arg;
 
 	/* Receiving. */
@@ -63,6 +66,19 @@ int conn_connect(struct conn *conn, const char *to, uint64_t timeout);
 /* Takes over a connected socket. */
 void conn_init(struct conn *conn, int sock, const char *peer, uint64_t timeout);
 void conn_close(struct conn *conn);
+/*
+ * Closes, if it is open, and makes ready for another connection; what was
+ * counted stays.
+ */
+void conn_reset(struct conn *conn);
+/* Gives the socket of @from, between two frames, to @to, which is reset. */
+void conn_move(struct conn *to, struct conn *from);
+/* Bytes that the peer has not acknowledged yet. */
+uint64_t conn_in_flight(const struct conn *conn);
+/* Bytes that the network takes in @ms beyond the shortest round trip. */
+uint64_t conn_window(const struct conn *conn, double ms);
+/* Lets few bytes wait in the socket, so that later ones can be urgent. */
+void conn_hurry(struct conn *conn, bool first);
 bool conn_open(const struct conn *conn);
 /*
  * Leaves the connection alone, or looks at it again. Nothing that the peer
@@ -85,6 +101,9 @@ int conn_wait_writable(struct conn *conn);
 /* Somebody else has sent so much: counts and is a sign of life. */
 void conn_sent(struct conn *conn, uint64_t bytes);
 int conn_write_error(struct conn *conn, int err);
+
+/* Who is at the other end, as numbers. */
+void conn_peer_name(int sock, char *name, size_t size);
 
 /* Binds a listening socket to [ADDR]:PORT. Returns it, or -1. */
 int conn_listen(const char *at);

@@ -128,13 +128,35 @@ static void compare_ram(struct problems *problems, const struct vm *vm,
 	}
 }
 
+static int tell(struct problems *problems)
+{
+	char text[1500] = "";
+	unsigned int i;
+	size_t len = 0;
+
+	if (!problems->n)
+		return 0;
+	for (i = 0; i < problems->n && len < sizeof(text) - 1; i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s",
+					i ? "; " : "", problems->text[i]);
+	problems_free(problems);
+	return fail("the two QEMUs do not fit: %s. Start the destination with the same command line as the source, plus -incoming defer",
+		    text);
+}
+
+int hello_compare_ram(const struct vm *vm, const json_t *hello,
+		      const char *peer)
+{
+	struct problems problems = { 0 };
+
+	compare_ram(&problems, vm, json_object_get(hello, "ram"), peer);
+	return tell(&problems);
+}
+
 int hello_compare(const struct vm *vm, const json_t *hello, const char *peer)
 {
 	json_t *cpus = json_object_get(hello, "cpus");
 	struct problems problems = { 0 };
-	char text[1500] = "";
-	unsigned int i;
-	size_t len = 0;
 
 	compare_text(&problems, "architecture", vm->target,
 		     json_object_get(hello, "target"), peer);
@@ -146,14 +168,7 @@ int hello_compare(const struct vm *vm, const json_t *hello, const char *peer)
 		problem(&problems, "the VM has %u CPUs here and %" JSON_INTEGER_FORMAT " at %s",
 			vm->cpus, json_integer_value(cpus), peer);
 	compare_ram(&problems, vm, json_object_get(hello, "ram"), peer);
-	if (!problems.n)
-		return 0;
-	for (i = 0; i < problems.n && len < sizeof(text) - 1; i++)
-		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s",
-					i ? "; " : "", problems.text[i]);
-	problems_free(&problems);
-	return fail("the two QEMUs do not fit: %s. Start the destination with the same command line as the source, plus -incoming defer",
-		    text);
+	return tell(&problems);
 }
 
 bool hello_is_older(const struct vm *vm, const json_t *hello)

@@ -21,6 +21,10 @@ json_t *hello_parse(const void *payload, size_t length, const char *peer);
  */
 int hello_compare(const struct vm *vm, const json_t *hello, const char *peer);
 
+/* The same of the RAM files only. */
+int hello_compare_ram(const struct vm *vm, const json_t *hello,
+		      const char *peer);
+
 /* Is the QEMU that @hello describes older than that of @vm? */
 bool hello_is_older(const struct vm *vm, const json_t *hello);
 

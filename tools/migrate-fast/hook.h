@@ -12,6 +12,7 @@
  *	commit		wait before COMMIT is said
  *	committed	(recv) wait after COMMIT was heard
  *	running		(recv) wait before RUNNING is said
+ *	push		wait when the first pages have followed the VM
  *	trust-hash	break the rule of pages.c that a hash must be certain
  *	lose-page	do not send one page of the first round
  *

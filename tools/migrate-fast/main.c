@@ -15,7 +15,8 @@ enum {
 	OPT_QMP = 256, OPT_TO, OPT_LISTEN, OPT_REPORT, OPT_SESSION, OPT_WORD,
 	OPT_MAX_DOWNTIME, OPT_DOWNTIME_LIMIT, OPT_MAX_ROUNDS,
 	OPT_MAX_BANDWIDTH, OPT_TIMEOUT, OPT_LINGER, OPT_FORCE, OPT_VERIFY,
-	OPT_JSON, OPT_NO_MEMORY_CHECK, OPT_BACK,
+	OPT_JSON, OPT_NO_MEMORY_CHECK, OPT_BACK, OPT_MODE, OPT_ALLOW_POSTCOPY,
+	OPT_NO_POSTCOPY, OPT_RESUME, OPT_MIN_BANDWIDTH,
 };
 
 const char *argp_program_version = "migrate-fast " MIGRATE_FAST_VERSION;
@@ -33,6 +34,16 @@ static const struct argp_option send_options[] = {
 	QMP_OPTION,
 	{ "to", OPT_TO, "HOST:PORT", 0,
 	  "Where \"migrate-fast recv\" listens", 0 },
+	{ "mode", OPT_MODE, "MODE", 0,
+	  "auto (default), precopy, postcopy, three-stage or hybrid. In all but precopy the VM may run over there before all of its memory has followed: a destination that dies in that phase takes the VM with it", 0 },
+	{ "allow-postcopy", OPT_ALLOW_POSTCOPY, NULL, 0,
+	  "With auto: let memory follow the VM as soon as that promises to be faster, not only if nothing else meets --max-downtime", 0 },
+	{ "no-postcopy", OPT_NO_POSTCOPY, NULL, 0,
+	  "With auto: never let memory follow the VM", 0 },
+	{ "resume", OPT_RESUME, NULL, 0,
+	  "Bring a VM that runs over there the memory that a send which has ended has left here", 0 },
+	{ "session", OPT_SESSION, "ID", 0,
+	  "With --resume: the session, as that send has named it", 0 },
 	{ "max-downtime", OPT_MAX_DOWNTIME, "MS", 0,
 	  "Stop the VM when the rest is predicted to take no longer (default 50)", 0 },
 	{ "downtime-limit", OPT_DOWNTIME_LIMIT, "MS", 0,
@@ -43,6 +54,8 @@ static const struct argp_option send_options[] = {
 	  "Rounds of copying while the VM runs (default 30)", 0 },
 	{ "max-bandwidth", OPT_MAX_BANDWIDTH, "RATE", 0,
 	  "Bytes per second while the VM runs: 100M, or 800Mbit", 0 },
+	{ "min-bandwidth", OPT_MIN_BANDWIDTH, "RATE", 0,
+	  "Begin with this rate, and send each round 50 Mbit/s faster than the VM has written in the last one, up to --max-bandwidth (default: always as fast as allowed)", 0 },
 	{ "verify", OPT_VERIFY, NULL, 0,
 	  "Compare all memory by SHA-256 after the stop (lengthens the downtime)", 0 },
 	{ "report", OPT_REPORT, "FILE", 0, "Write the result there as JSON", 0 },
@@ -53,8 +66,10 @@ static const struct argp_option send_options[] = {
 static const struct argp_option recv_options[] = {
 	QMP_OPTION,
 	{ "listen", OPT_LISTEN, "[ADDR]:PORT", 0, "Where to wait", 0 },
+	{ "resume", OPT_RESUME, NULL, 0,
+	  "Take over from a recv that has ended while memory of the VM was still at the source", 0 },
 	{ "linger", OPT_LINGER, "S", 0,
-	  "How long to wait for \"resolve\" if the connection is lost around the commit (default 3600)", 0 },
+	  "How long to wait for \"resolve\", or \"send --resume\", if the connection is lost around the commit or later (default 3600)", 0 },
 	{ "no-memory-check", OPT_NO_MEMORY_CHECK, NULL, 0,
 	  "Do not refuse a VM for which memory seems too small", 0 },
 	TIMEOUT_OPTION, JSON_OPTION,
@@ -75,6 +90,11 @@ static const struct argp_option resolve_options[] = {
 	{ "word", OPT_WORD, "source|destination", 0,
 	  "The operator's word where the VM runs from now on; asks nobody", 0 },
 	TIMEOUT_OPTION,
+	{ 0 }
+};
+
+static const struct argp_option abort_options[] = {
+	QMP_OPTION,
 	{ 0 }
 };
 
@@ -130,6 +150,25 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--max-bandwidth: \"%s\" is no rate; write 100M (bytes per second) or 800Mbit",
 				   arg);
 		break;
+	case OPT_MIN_BANDWIDTH:
+		if (size_parse(arg, &options->min_bandwidth))
+			argp_error(state, "--min-bandwidth: \"%s\" is no rate; write 10M (bytes per second) or 80Mbit",
+				   arg);
+		break;
+	case OPT_MODE:
+		if (mode_parse(arg, &options->mode))
+			argp_error(state, "--mode: \"%s\" is none of auto, precopy, postcopy, three-stage, hybrid",
+				   arg);
+		break;
+	case OPT_ALLOW_POSTCOPY:
+		options->allow_postcopy = true;
+		break;
+	case OPT_NO_POSTCOPY:
+		options->no_postcopy = true;
+		break;
+	case OPT_RESUME:
+		options->resume = true;
+		break;
 	case OPT_TIMEOUT:
 		parse_number(state, arg, "timeout", 1000, 3600000,
 			     &options->timeout);
@@ -165,7 +204,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 #define EXIT_DOC \
 	"\nExit status: 0 moved, 1 failed and the VM runs at the source, " \
 	"2 usage error, 3 state unknown (see resolve), " \
-	"4 failed and the VM could not be resumed at the source."
+	"4 failed and the VM could not be resumed at the source, " \
+	"5 the VM runs at the destination and some of its memory is still " \
+	"here (see --resume)."
 
 static const struct command {
 	const char *name;
@@ -177,6 +218,8 @@ static const struct command {
 		.doc = "Moves the running VM of the QEMU at --qmp to another host.\v"
 		"Example:\n"
 		"  migrate-fast send --qmp /run/vm1.qmp --to host2:7700\n"
+		"  migrate-fast send --qmp /run/vm1.qmp --to host2:7700 --mode three-stage\n"
+		"  migrate-fast send --resume --qmp /run/vm1.qmp --to host2:7700 --session ID\n"
 		EXIT_DOC } },
 	{ "recv", cmd_recv, {
 		.options = recv_options, .parser = parse,
@@ -185,7 +228,8 @@ static const struct command {
 		"  migrate-fast recv --qmp /run/vm1.qmp --listen :7700\n"
 		"\nExit status: 0 the VM runs here, 1 it was not taken over, "
 		"2 usage error, 3 the VM waits here, paused, and nobody has "
-		"said whether it may run." } },
+		"said whether it may run, 5 the VM runs here and some of its "
+		"memory is still at the source (see --resume)." } },
 	{ "check", cmd_check, {
 		.options = check_options, .parser = parse,
 		.doc = "Tells whether this host, and with --qmp this VM, is ready, and what to change if not.\v"
@@ -196,7 +240,14 @@ static const struct command {
 		"Example:\n"
 		"  migrate-fast resolve --qmp /run/vm1.qmp --to host2:7700 --session ID\n"
 		"\nExit status: 0 the VM runs at the destination, 1 it runs "
-		"at the source, 2 usage error, 3 still unknown." } },
+		"at the source, 2 usage error, 3 still unknown, 5 it runs at "
+		"the destination and needs memory from here." } },
+	{ "abort", cmd_abort, {
+		.options = abort_options, .parser = parse,
+		.doc = "Gives up a VM here whose memory is still at a source that will not come back: what waits for it gets SIGBUS, so that QEMU can end.\v"
+		"Example:\n"
+		"  migrate-fast abort --qmp /run/vm1.qmp\n"
+		"\nExit status: 0 given up, 1 not." } },
 };
 
 #define NR_COMMANDS	(sizeof(commands) / sizeof(commands[0]))
@@ -210,6 +261,7 @@ static void usage(FILE *out)
 	      "  recv      take a VM over here\n"
 	      "  check     is this host, is this VM ready?\n"
 	      "  resolve   after a lost connection: where does the VM run?\n"
+	      "  abort     give up a VM here whose memory will never be complete\n"
 	      "\n"
 	      "Example, from host1 to host2:\n"
 	      "  host2# qemu-system-x86_64 ... -qmp unix:/run/vm1.qmp,server=on,wait=off -incoming defer\n"
@@ -218,7 +270,8 @@ static void usage(FILE *out)
 	      "\n"
 	      "migrate-fast COMMAND --help tells the options. See also migrate-fast(8).\n"
 	      "Exit status: 0 moved, 1 failed and the VM runs at the source, 2 usage error,\n"
-	      "3 state unknown, 4 failed and the VM could not be resumed at the source.\n",
+	      "3 state unknown, 4 failed and the VM could not be resumed at the source, 5 moved,\n"
+	      "but some of its memory is still at the source.\n",
 	      out);
 }
 
@@ -234,6 +287,9 @@ static void require(const struct command *command,
 		missing = "--qmp PATH";
 	else if (command->run == cmd_send && !options->to)
 		missing = "--to HOST:PORT";
+	else if (command->run == cmd_send && options->resume &&
+		 (!options->session || strlen(options->session) != 32))
+		missing = "--session ID (32 digits) with --resume";
 	else if (command->run == cmd_recv && !options->listen)
 		missing = "--listen [ADDR]:PORT";
 	else if (command->run == cmd_resolve && !options->word &&

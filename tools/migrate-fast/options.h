@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mode.h"
+
 struct options {
 	const char *qmp;
 	const char *to;			/* send, resolve */
@@ -17,8 +19,13 @@ struct options {
 	uint64_t downtime_limit;	/* ms */
 	uint64_t max_rounds;
 	uint64_t max_bandwidth;		/* bytes per second; 0: no limit */
+	uint64_t min_bandwidth;		/* bytes per second; 0: always the most */
 	uint64_t timeout;		/* ms */
 	uint64_t linger;		/* s; recv */
+	enum mode mode;
+	bool allow_postcopy;		/* auto: as soon as it promises more */
+	bool no_postcopy;		/* auto: never */
+	bool resume;			/* send, recv: finish what was begun */
 	bool force_switchover;
 	bool verify;
 	bool json;
@@ -33,11 +40,13 @@ enum exit_status {
 	EXIT_USAGE = 2,
 	EXIT_UNKNOWN = 3,
 	EXIT_STRANDED = 4,
+	EXIT_SPLIT = 5,
 };
 
 int cmd_send(const struct options *options);
 int cmd_recv(const struct options *options);
 int cmd_check(const struct options *options);
 int cmd_resolve(const struct options *options);
+int cmd_abort(const struct options *options);
 
 #endif /* OPTIONS_H */

@@ -71,6 +71,10 @@ void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
 		pages->certain = need(bitmap_new(n));
 		pages->zero = need(bitmap_new(n));
 		pages->in_flight = need(bitmap_new(n));
+		pages->stale = need(bitmap_new(n));
+		pages->sent = need(bitmap_new(n));
+		pages->twice = need(bitmap_new(n));
+		pages->before = need(bitmap_new(n));
 		memset(pages->zero, 0xff, bitmap_words(n) * 8);
 	}
 }
@@ -84,6 +88,10 @@ void pages_free(struct pager *pager)
 		free(pager->pages[i].certain);
 		free(pager->pages[i].zero);
 		free(pager->pages[i].in_flight);
+		free(pager->pages[i].stale);
+		free(pager->pages[i].sent);
+		free(pager->pages[i].twice);
+		free(pager->pages[i].before);
 	}
 	free(pager->pages);
 	free(pager->digests);
@@ -143,6 +151,84 @@ int pages_peek(struct pager *pager, uint64_t *dirty)
 	return 0;
 }
 
+void pages_stale(struct pager *pager)
+{
+	unsigned int i;
+	uint64_t word;
+
+	for (i = 0; i < pager->vm->rams; i++) {
+		struct pages *pages = &pager->pages[i];
+
+		for (word = 0; word < bitmap_words(pages->ram->mf.pages);
+		     word++) {
+			pages->stale[word] |= pages->ram->mf.bitmap[word];
+			pages->ram->mf.bitmap[word] = 0;
+		}
+	}
+}
+
+uint64_t pages_lacking(const struct pager *pager)
+{
+	uint64_t n = 0;
+	unsigned int i;
+
+	for (i = 0; i < pager->vm->rams; i++)
+		n += bitmap_weight(pager->pages[i].stale,
+				   bitmap_words(pager->vm->ram[i].mf.pages));
+	return n;
+}
+
+void pages_sent(struct pager *pager, unsigned int ram, uint64_t page)
+{
+	struct pages *pages = &pager->pages[ram];
+
+	if (bitmap_test(pages->twice, page))
+		pager->more++;
+	else if (bitmap_test(pages->sent, page))
+		bitmap_set(pages->twice, page);
+	bitmap_set(pages->sent, page);
+}
+
+uint64_t pages_sent_twice(const struct pager *pager)
+{
+	uint64_t n = 0;
+	unsigned int i;
+
+	for (i = 0; i < pager->vm->rams; i++)
+		n += bitmap_weight(pager->pages[i].twice,
+				   bitmap_words(pager->vm->ram[i].mf.pages));
+	return n;
+}
+
+uint64_t pages_working_set(struct pager *pager)
+{
+	uint64_t n = 0, word;
+	unsigned int i;
+
+	for (i = 0; i < pager->vm->rams; i++) {
+		struct pages *pages = &pager->pages[i];
+		uint64_t *now = pages->ram->mf.bitmap;
+
+		for (word = 0; word < bitmap_words(pages->ram->mf.pages);
+		     word++) {
+			n += (uint64_t)__builtin_popcountll(pages->before[word]
+							    & now[word]);
+			pages->before[word] = now[word];
+		}
+	}
+	return n;
+}
+
+/* A page of a VM whose memory shall follow it. */
+static void survey(struct pages *pages, const struct migrate_fast_digest *digest,
+		   struct round *round)
+{
+	if (digest->flags & MIGRATE_FAST_DIGEST_ZERO)
+		round->pages.zero++;
+	else
+		bitmap_set(pages->stale, digest->page);
+}
+
 /* One page: is there anything to send? */
 static int classify(struct pager *pager, struct pages *pages,
 		    const struct migrate_fast_digest *digest,
@@ -177,6 +263,7 @@ static int classify(struct pager *pager, struct pages *pages,
 	bitmap_set(pages->in_flight, page);
 	if (first && round->pages.raw == 100 && hook_set("lose-page"))
 		return 0;
+	pages_sent(pager, pages->number, page);
 	return gather_page(&pager->gather, pages->number, page);
 }
 
@@ -209,32 +296,39 @@ static int scan_chunk(struct pager *pager, struct pages *pages,
 {
 	uint64_t *bitmap = pages->ram->mf.bitmap + start / 64;
 	uint64_t words = bitmap_words(n), at = start, began, i;
+	uint32_t flags = MIGRATE_FAST_HASH_DIRTY;
 	int64_t got, k;
 
-	if (scan == SCAN_ALL)
+	if (scan != SCAN_SURVEY)
+		flags |= MIGRATE_FAST_HASH_XXH64;
+	if (scan == SCAN_ALL || scan == SCAN_SURVEY)
 		for (i = 0; i < n; i++)
 			bitmap_set(bitmap, i);
 	if (!bitmap_weight(bitmap, words))
 		return 0;
-	if (scan != SCAN_LAST && take_out_hot(pager, pages, start, n, round))
+	if (scan != SCAN_LAST && scan != SCAN_SURVEY &&
+	    take_out_hot(pager, pages, start, n, round))
 		return -1;
 	if (!bitmap_weight(bitmap, words))
 		return 0;
 	while (at < start + n) {
 		began = now_ns();
-		got = mf_hash(pager->vm->session, &pages->ram->mf,
-			      MIGRATE_FAST_HASH_XXH64 |
-			      MIGRATE_FAST_HASH_DIRTY, at, start + n - at,
-			      pager->seed, pager->digests, CHUNK, &at);
+		got = mf_hash(pager->vm->session, &pages->ram->mf, flags, at,
+			      start + n - at,
+			      scan == SCAN_SURVEY ? 0 : pager->seed,
+			      pager->digests, CHUNK, &at);
 		if (got < 0)
 			return fail("cannot read %s: %s", pages->ram->path,
 				    strerror((int)-got));
 		pager->hash_ns += now_ns() - began;
 		pager->hashed += (uint64_t)got;
-		for (k = 0; k < got; k++)
-			if (classify(pager, pages, &pager->digests[k], round,
+		for (k = 0; k < got; k++) {
+			if (scan == SCAN_SURVEY)
+				survey(pages, &pager->digests[k], round);
+			else if (classify(pager, pages, &pager->digests[k], round,
 				     scan == SCAN_ALL))
 				return -1;
+		}
 	}
 	/* All dealt with, and harvests are only made between rounds. */
 	memset(bitmap, 0, words * 8);
@@ -271,7 +365,8 @@ int pages_scan(struct pager *pager, enum scan scan, struct round *round)
 				return -1;
 			tell_progress(pager, round);
 			/* Holes take no sending, and so no other look. */
-			if (scan == SCAN_ALL && loop_check())
+			if ((scan == SCAN_ALL || scan == SCAN_SURVEY) &&
+			    loop_check())
 				return -1;
 		}
 	}

@@ -14,6 +14,7 @@ enum scan {
 	SCAN_ALL,	/* first round: every page */
 	SCAN_DIRTY,	/* pages in the bitmap, but those being written now */
 	SCAN_LAST,	/* pages in the bitmap; the VM is stopped */
+	SCAN_SURVEY,	/* every page, but nothing is sent: which are zero? */
 };
 
 /* Of one RAM file. */
@@ -24,6 +25,10 @@ struct pages {
 	uint64_t *certain;	/* the destination has exactly .hash */
 	uint64_t *zero;		/* the destination has zeroes */
 	uint64_t *in_flight;	/* sent since the last harvest */
+	uint64_t *stale;	/* post-copy: what the destination lacks */
+	uint64_t *sent;		/* sent whole, once or more often */
+	uint64_t *twice;	/* ... twice or more often */
+	uint64_t *before;	/* what the last harvest reported */
 };
 
 struct pager {
@@ -35,6 +40,7 @@ struct pager {
 	uint64_t *hot;
 	uint64_t seed;
 	uint64_t hashed, hash_ns;
+	uint64_t more;		/* times that a page was sent a third time ... */
 };
 
 void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
@@ -46,5 +52,18 @@ int pages_harvest(struct pager *pager, struct mf_harvested *sum);
 int pages_peek(struct pager *pager, uint64_t *dirty);
 /* Classifies and sends; fills in .pages and .postponed of @round. */
 int pages_scan(struct pager *pager, enum scan scan, struct round *round);
+/* Post-copy: what was harvested is stale at the destination. */
+void pages_stale(struct pager *pager);
+/* Pages that the destination lacks. */
+uint64_t pages_lacking(const struct pager *pager);
+/* A page travels whole. */
+void pages_sent(struct pager *pager, unsigned int ram, uint64_t page);
+/* Pages that have travelled whole twice or more often. */
+uint64_t pages_sent_twice(const struct pager *pager);
+/*
+ * The writable working set: pages that were written before the last harvest
+ * and, again, before the one that came before it. To be called after each.
+ */
+uint64_t pages_working_set(struct pager *pager);
 
 #endif /* PAGES_H */

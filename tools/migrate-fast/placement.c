@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../lib/bitmap.h"
 #include "receiver.h"
 #include "say.h"
 #include "verify.h"
@@ -44,6 +45,16 @@ int place_payload(struct conn *conn, const struct wire_frame *frame,
 
 	if (frame->type != WIRE_PAGES)
 		return 0;
+	/* In demand mode the VM's memory is filled, never written. */
+	if (receiver->demand.active) {
+		*dest = receiver->demand.landing[conn == &receiver->pull];
+		return 0;
+	}
+	if (conn == &receiver->pull) {
+		conn->broken = true;
+		return fail("%s sent a %s frame out of turn", conn->peer,
+			    wire_name(frame->type));
+	}
 	if (check_range(receiver, frame))
 		return -1;
 	receiver->pages += frame->count;
@@ -106,5 +117,53 @@ int place_digest(struct receiver *receiver, const struct wire_frame *frame,
 	reply = *frame;
 	reply.type = WIRE_DIFFER;
 	reply.length = frame->count * VERIFY_DIGEST;
+	return conn_send_frame(&receiver->conn, &reply, each);
+}
+
+int place_compare(struct receiver *receiver, const struct wire_frame *frame,
+		  const uint8_t *payload)
+{
+	static uint8_t each[WIRE_DIGEST_PAGES * VERIFY_DIGEST];
+	uint8_t sum[VERIFY_DIGEST];
+	struct vm *vm = &receiver->vm;
+	struct wire_frame reply = *frame;
+	struct mf_harvested harvested;
+	bool wrong = false;
+	struct ram *ram;
+	uint32_t i;
+	int err;
+
+	if (frame->ram >= vm->rams || frame->count > WIRE_DIGEST_PAGES ||
+	    frame->length != frame->count * VERIFY_DIGEST ||
+	    frame->page >= vm->ram[frame->ram].mf.pages ||
+	    frame->count > vm->ram[frame->ram].mf.pages - frame->page) {
+		receiver->conn.broken = true;
+		return fail("%s sent a bad DIGESTS frame",
+			    receiver->conn.peer);
+	}
+	if (!receiver->tracked)
+		return fail("what the VM has written here is not known: nothing can be verified");
+	ram = &vm->ram[frame->ram];
+	if (verify_digest(vm, frame->ram, frame->page, frame->count, each, sum))
+		return -1;
+	if (!memcmp(each, payload, frame->length) || receiver->differs)
+		return 0;
+	/* Written before it was digested: then this harvest, or one before. */
+	err = mf_harvest(vm->session, &ram->mf, &harvested);
+	if (err)
+		return fail("harvest of %s: %s", ram->path, strerror(-err));
+	for (i = 0; i < frame->count; i++) {
+		uint8_t *own = each + i * VERIFY_DIGEST;
+		const uint8_t *theirs = payload + i * VERIFY_DIGEST;
+
+		if (bitmap_test(ram->mf.bitmap, frame->page + i))
+			memcpy(own, theirs, VERIFY_DIGEST);
+		else if (memcmp(own, theirs, VERIFY_DIGEST))
+			wrong = true;
+	}
+	if (!wrong)
+		return 0;
+	receiver->differs = true;
+	reply.type = WIRE_DIFFER;
 	return conn_send_frame(&receiver->conn, &reply, each);
 }

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Mode precopy: round by round copies what was written, while the VM runs,
- * until so little is left that the VM can be stopped for the rest.
+ * Copies while the VM runs, and says when it shall be stopped.
+ *
+ * Pre-copy after Clark et al. (NSDI 2005): round by round copies what was
+ * written, until so little is left that the VM can be stopped for the rest.
+ * In the other modes the VM may go on over there before all of its memory has
+ * followed: after no round at all (postcopy), after one (three-stage), or
+ * when rounds do not pay any more (hybrid; auto, if nothing else helps).
  *
  * The downtime that a stop would cost now is predicted from what was measured:
  *
@@ -13,10 +18,18 @@
  *  - it is not above --max-downtime; or
  *  - rounds do not pay any more (none of the last few has left clearly less
  *    than the best before it, or memory is the lesser part of the downtime
- *    already), or --max-rounds is reached. Then it has to be within
- *    --downtime-limit, or --force-switchover given; else, when --max-rounds
- *    is reached, or when it is not the memory that takes so long, the
- *    migration fails and the VM stays where it is.
+ *    already); or
+ *  - --max-rounds is reached; or
+ *  - MOST_COPIES of the VM's memory have been sent.
+ * In the last three cases the rest follows the VM if that is allowed, and if
+ * it is the memory that takes so long. Else the downtime has to be within
+ * --downtime-limit, or --force-switchover given; else, when rounds are over,
+ * or when it is not the memory that takes so long, the migration fails and
+ * the VM stays where it is.
+ *
+ * With --min-bandwidth the first round goes at that rate, and a later one as
+ * fast as the VM wrote in the round before, plus FASTER, up to
+ * --max-bandwidth: no faster than is of use.
  */
 #include "hook.h"
 #include "say.h"
@@ -29,6 +42,14 @@
 #define PATIENCE	3
 /* A round pays if it leaves less than this part of the best before. */
 #define PAYS		0.85
+/* A round is faster than what the VM wrote by 50 Mbit/s. */
+#define FASTER		(50 * 1000 * 1000 / 8)
+/* Times the VM's memory that may be sent in all. */
+#define MOST_COPIES	3
+/* --allow-postcopy: a round that leaves more than this of the time of the
+ * last one is not worth waiting for.
+ */
+#define WORTHWHILE	0.5
 /* Rounds that moved less tell nothing of the bandwidth. */
 #define TELLING_BYTES	(256 * 1024)
 
@@ -38,7 +59,7 @@ struct forecast {
 	double ram_ms, rest_ms;
 };
 
-static void learn(struct forecast *cast, const struct round *round)
+static void learn(struct forecast *cast, const struct round *round, bool paced)
 {
 	uint64_t seen = round->pages.zero + round->pages.unchanged +
 			round->pages.raw;
@@ -46,8 +67,13 @@ static void learn(struct forecast *cast, const struct round *round)
 	if (round->wire_bytes >= TELLING_BYTES && round->ms > 0) {
 		double rate = (double)round->wire_bytes / round->ms;
 
-		cast->bandwidth = cast->bandwidth > 0 ?
-				  (cast->bandwidth + rate) / 2 : rate;
+		/* A round that was held back shows less than the line. */
+		if (paced)
+			cast->bandwidth = rate > cast->bandwidth ?
+					  rate : cast->bandwidth;
+		else
+			cast->bandwidth = cast->bandwidth > 0 ?
+					  (cast->bandwidth + rate) / 2 : rate;
 	}
 	/* Nothing is known of what was postponed: expect the worst. */
 	if (round->number > 1 && seen + round->postponed)
@@ -94,6 +120,25 @@ static int too_slow(const struct forecast *cast)
 		    cast->rest_ms);
 }
 
+/* How fast shall the next round go? */
+static void pace(struct sender *sender, const struct round *last)
+{
+	const struct options *options = sender->options;
+	uint64_t rate = options->min_bandwidth;
+
+	if (!options->min_bandwidth)
+		return;
+	if (last && last->ms > 0)
+		rate = (uint64_t)((double)last->left * MF_PAGE_SIZE /
+				  last->ms * 1000) + FASTER;
+	if (rate < options->min_bandwidth)
+		rate = options->min_bandwidth;
+	if (options->max_bandwidth && rate > options->max_bandwidth)
+		rate = options->max_bandwidth;
+	rate_set(&sender->rate, rate);
+	sender->pager.gather.rate = &sender->rate;
+}
+
 /* One round: harvest, classify, send, wait. */
 static int run_round(struct sender *sender, struct round *round,
 		     struct forecast *cast)
@@ -104,25 +149,54 @@ static int run_round(struct sender *sender, struct round *round,
 		if (pages_harvest(&sender->pager, &sum))
 			return -1;
 		round->dirty = sum.dirty;
+		sender->stats.working_set = pages_working_set(&sender->pager);
 	}
 	if (pages_scan(&sender->pager, round->number == 1 ? SCAN_ALL :
 		       SCAN_DIRTY, round) ||
 	    sender_round_end(sender, round) ||
 	    pages_peek(&sender->pager, &round->left))
 		return -1;
-	learn(cast, round);
+	learn(cast, round, sender->options->min_bandwidth);
 	sender->rtt_ms = conn_rtt_ms(&sender->conn);
 	round->predicted_ms = predict(sender, cast, round->left);
 	return 0;
 }
 
-int precopy(struct sender *sender)
+/* The memory follows the VM: the last word on how it moves. */
+static int split(struct sender *sender)
+{
+	sender->split = true;
+	return 0;
+}
+
+/* Would the VM be better off if its memory followed it? */
+static bool shall_split(struct sender *sender, const struct forecast *cast,
+			const struct round *round, unsigned int idle, bool last)
+{
+	const struct options *options = sender->options;
+	double next;
+
+	if (!mode_may_split(options->mode) ||
+	    (options->mode == MODE_AUTO && options->no_postcopy))
+		return false;
+	/* What takes so long is not the memory. */
+	if (cast->ram_ms < cast->rest_ms / 4)
+		return false;
+	if (last || idle >= (options->mode == MODE_HYBRID ? 1 : PATIENCE))
+		return true;
+	next = round->predicted_ms - cast->rest_ms;
+	return options->mode == MODE_AUTO && options->allow_postcopy &&
+	       next > WORTHWHILE * round->ms;
+}
+
+static int rounds(struct sender *sender)
 {
 	struct forecast cast = { .raw_share = 1 };
 	const struct options *options = sender->options;
 	uint64_t total = sender->stats.total_pages, best = total;
 	unsigned int idle = 0;
 
+	pace(sender, NULL);
 	for (;;) {
 		struct round *round = sender_round(sender, false, total);
 		bool last, no_use;
@@ -135,6 +209,8 @@ int precopy(struct sender *sender)
 		progress_round(&sender->progress, round);
 		if (hook("round"))
 			return -1;
+		if (options->mode == MODE_THREE_STAGE)
+			return split(sender);
 		if (round->predicted_ms <= (double)options->max_downtime)
 			return 0;
 		if ((double)round->left < PAYS * (double)best) {
@@ -143,7 +219,11 @@ int precopy(struct sender *sender)
 		} else {
 			idle++;
 		}
-		last = round->number >= options->max_rounds;
+		last = round->number >= options->max_rounds ||
+		       sender->conn.tx_bytes / MF_PAGE_SIZE >
+		       MOST_COPIES * total;
+		if (shall_split(sender, &cast, round, idle, last))
+			return split(sender);
 		no_use = idle >= PATIENCE || cast.ram_ms < cast.rest_ms / 4;
 		if ((last || no_use) &&
 		    within_limit(sender, round->predicted_ms))
@@ -152,5 +232,31 @@ int precopy(struct sender *sender)
 			return too_slow(&cast);
 		if (last)
 			return give_up(round);
+		pace(sender, round);
 	}
+}
+
+/*
+ * Nothing is copied, but while the VM runs we find out which pages are zero:
+ * with what is written from now on that is all that has to follow.
+ */
+static int look(struct sender *sender)
+{
+	struct round *round;
+
+	round = sender_round(sender, false, sender->stats.total_pages);
+	if (pages_scan(&sender->pager, SCAN_SURVEY, round) ||
+	    sender_round_end(sender, round) ||
+	    pages_peek(&sender->pager, &round->left) ||
+	    switchover_prepare(sender))
+		return -1;
+	progress_round(&sender->progress, round);
+	return hook("round") ? -1 : split(sender);
+}
+
+int precopy(struct sender *sender)
+{
+	if (sender->options->mode == MODE_POSTCOPY)
+		return look(sender);
+	return rounds(sender);
 }

@@ -170,7 +170,8 @@ int vm_survey(struct vm *vm, struct problems *problems)
 	bool busy = true;
 	unsigned int i, j;
 
-	survey_state(vm, problems);
+	if (!vm->handed_over)
+		survey_state(vm, problems);
 	if (!vm->has_ignore_shared)
 		problem(problems, "QEMU %d.%d.%d has no capability x-ignore-shared: QEMU 7.2 or newer is needed",
 			vm->major, vm->minor, vm->micro);

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* migrate-fast recv: the destination's side of a migration. */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,12 +14,15 @@
 #include "hook.h"
 #include "ram.h"
 #include "receiver.h"
+#include "record.h"
 #include "say.h"
 #include "size.h"
 
 /* A stranger has so long to say something sensible. */
 #define GREETING_MS	5000
 #define LOAD_MS		60000
+#define FEATURES (MIGRATE_FAST_FEATURE_TRACK | MIGRATE_FAST_FEATURE_HASH | \
+		  MIGRATE_FAST_FEATURE_FILL)
 
 static int out_of_turn(struct receiver *receiver,
 		       const struct wire_frame *frame)
@@ -48,7 +49,8 @@ static int on_copying(struct receiver *receiver,
 		return conn_send(conn, WIRE_ROUND_DONE, frame->page, NULL, 0);
 	case WIRE_PREPARE:
 		receiver->prepare = true;
-		return 0;
+		return receiver->split && receiver->verify ?
+		       serve_track(receiver) : 0;
 	case WIRE_DEVICE:
 		return devstate_keep(&receiver->devstate, payload,
 				     frame->length);
@@ -59,11 +61,21 @@ static int on_copying(struct receiver *receiver,
 			return 0;
 		receiver->verified = true;
 		return conn_send(conn, WIRE_VERIFIED, 0, NULL, 0);
+	case WIRE_STALE:
+		if (!receiver->split)
+			return out_of_turn(receiver, frame);
+		return demand_stale(&receiver->demand, conn, frame, payload);
+	case WIRE_DEMAND:
+		if (!receiver->split || receiver->demand.active ||
+		    !conn_open(&receiver->pull))
+			return out_of_turn(receiver, frame);
+		return serve_begin(receiver, frame->page);
 	case WIRE_LOAD:
 		if (!receiver->prepare ||
 		    frame->page != receiver->devstate.len)
 			return out_of_turn(receiver, frame);
-		if (receiver->verify && !receiver->verified)
+		if (receiver->verify && !receiver->verified &&
+		    !receiver->demand.active)
 			return fail("%s wants the VM loaded though its memory was not verified",
 				    conn->peer);
 		receiver->load = true;
@@ -74,10 +86,11 @@ static int on_copying(struct receiver *receiver,
 }
 
 /* What the source says. What takes long is only noted down. */
-static int on_frame(struct conn *conn, const struct wire_frame *frame,
-		    const uint8_t *payload)
+int receiver_frame(struct conn *conn, const struct wire_frame *frame,
+		   const uint8_t *payload)
 {
 	struct receiver *receiver = conn->arg;
+	int ret = 1;
 
 	if (frame->type == WIRE_FAIL) {
 		conn->broken = true;
@@ -85,6 +98,10 @@ static int on_frame(struct conn *conn, const struct wire_frame *frame,
 		return fail("%s says: %.*s", conn->peer, (int)frame->length,
 			    (const char *)payload);
 	}
+	if (receiver->demand.active)
+		ret = serve_frame(conn, frame, payload);
+	if (ret <= 0)
+		return ret;
 	switch (receiver->stage) {
 	case STAGE_GREETING:
 		if (frame->type != WIRE_HELLO || receiver->hello)
@@ -105,6 +122,8 @@ static int on_frame(struct conn *conn, const struct wire_frame *frame,
 		if (frame->type != WIRE_BYE)
 			return out_of_turn(receiver, frame);
 		receiver->bye = true;
+		conn->expected = true;
+		receiver->pull.expected = true;
 		return 0;
 	default:
 		return out_of_turn(receiver, frame);
@@ -196,6 +215,8 @@ static int welcome(struct receiver *receiver)
 							"running"));
 	receiver->verify = json_is_true(json_object_get(receiver->hello,
 							"verify"));
+	receiver->split = json_is_true(json_object_get(receiver->hello,
+						       "split"));
 	if (hello_compare(&receiver->vm, receiver->hello,
 			  receiver->conn.peer) ||
 	    check_memory(receiver) || vm_set_capabilities(&receiver->vm) ||
@@ -208,20 +229,6 @@ static int welcome(struct receiver *receiver)
 	ret = conn_send(&receiver->conn, WIRE_WELCOME, 0, text, strlen(text));
 	free(text);
 	return ret;
-}
-
-static void peer_name(int sock, char *name, size_t size)
-{
-	struct sockaddr_storage addr;
-	socklen_t len = sizeof(addr);
-	char host[64], port[16];
-
-	if (getpeername(sock, (struct sockaddr *)&addr, &len) ||
-	    getnameinfo((struct sockaddr *)&addr, len, host, sizeof(host),
-			port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
-		snprintf(name, size, "the source");
-	else
-		snprintf(name, size, "%s port %s", host, port);
 }
 
 int receiver_qemu_gone(struct receiver *receiver)
@@ -258,11 +265,11 @@ static int await(struct receiver *receiver, int listener)
 		sock = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 		if (sock < 0)
 			continue;
-		peer_name(sock, peer, sizeof(peer));
+		conn_peer_name(sock, peer, sizeof(peer));
 		conn_init(conn, sock, peer, receiver->options->timeout *
 			  NSEC_PER_MSEC);
 		conn->place = place_payload;
-		conn->frame = on_frame;
+		conn->frame = receiver_frame;
 		conn->arg = receiver;
 		ret = loop_until(has_hello, receiver, GREETING_MS);
 		if (receiver->hello)
@@ -296,10 +303,14 @@ static bool is_load(void *arg)
 	return receiver->load || receiver->vm.qmp.gone;
 }
 
-static int receive_vm(struct receiver *receiver)
+static int receive_vm(struct receiver *receiver, int listener)
 {
 	struct vm *vm = &receiver->vm;
 
+	if (receiver->split) {
+		serve_init(receiver);
+		door_open(&receiver->door, receiver, listener);
+	}
 	if (loop_until(is_prepare, receiver, 0))
 		return -1;
 	if (vm->qmp.gone)
@@ -319,6 +330,7 @@ static int receive_vm(struct receiver *receiver)
 	if (hook("prepared") || loop_check())
 		return -1;
 	receiver->stage = STAGE_PREPARED;
+	door_close(&receiver->door);
 	return conn_send(&receiver->conn, WIRE_PREPARED, 0, NULL, 0);
 }
 
@@ -329,7 +341,13 @@ static void undo(struct receiver *receiver)
 	char *cause = fail_take();
 
 	loop_uncancellable(true);
+	door_close(&receiver->door);
 	conn_farewell(&receiver->conn, WIRE_FAIL, cause);
+	conn_reset(&receiver->pull);
+	if (receiver->demand.active && receiver->stage != STAGE_LOADING)
+		demand_undo(&receiver->demand);
+	if (receiver->demand.active)
+		record_remove(receiver->session);
 	if (receiver->stage == STAGE_LOADING) {
 		devstate_close(&receiver->devstate, vm);
 		if (receiver_give_up(receiver))
@@ -353,14 +371,14 @@ static int receive_all(struct receiver *receiver)
 	int listener, ret = -1;
 
 	if (vm_open(vm, options->qmp, true) || vm_need_ready(vm) ||
-	    vm_open_session(vm, MIGRATE_FAST_FEATURE_HASH))
+	    vm_open_session(vm, FEATURES))
 		return -1;
 	listener = conn_listen(options->listen);
 	if (listener < 0)
 		return -1;
 	note("waiting for a VM on %s", options->listen);
 	if (await(receiver, listener) || welcome(receiver) ||
-	    receive_vm(receiver))
+	    receive_vm(receiver, listener))
 		undo(receiver);
 	else
 		ret = takeover(receiver, listener);
@@ -375,6 +393,7 @@ static void tell(const struct receiver *receiver, int status)
 		[EXIT_MOVED] = "moved",
 		[EXIT_FAILED] = "failed",
 		[EXIT_UNKNOWN] = "unknown",
+		[EXIT_SPLIT] = "split",
 	};
 	const char *error = status == EXIT_MOVED ? NULL : fail_text();
 
@@ -393,6 +412,19 @@ static void tell(const struct receiver *receiver, int status)
 			    "error", error));
 }
 
+static int exit_status(const struct receiver *receiver)
+{
+	switch (receiver->stage) {
+	case STAGE_PREPARED:
+	case STAGE_LOST:
+		return EXIT_UNKNOWN;
+	case STAGE_RUNNING:
+		return EXIT_SPLIT;
+	default:
+		return EXIT_FAILED;
+	}
+}
+
 int cmd_recv(const struct options *options)
 {
 	static struct receiver receiver;
@@ -403,11 +435,14 @@ int cmd_recv(const struct options *options)
 	receiver.vm.session = -1;
 	receiver.vm.qmp.fd = -1;
 	receiver.devstate.fd = -1;
-	if (receive_all(&receiver))
-		ret = receiver.stage == STAGE_PREPARED ||
-		      receiver.stage == STAGE_LOST ? EXIT_UNKNOWN : EXIT_FAILED;
+	receiver.pull.sock = -1;
+	if (options->resume ? receive_again(&receiver) :
+			      receive_all(&receiver))
+		ret = exit_status(&receiver);
 	tell(&receiver, ret);
 	conn_close(&receiver.conn);
+	conn_close(&receiver.pull);
+	demand_free(&receiver.demand);
 	devstate_close(&receiver.devstate, &receiver.vm);
 	vm_close(&receiver.vm);
 	json_decref(receiver.hello);

@@ -6,7 +6,9 @@
 #include <stdbool.h>
 
 #include "conn.h"
+#include "demand.h"
 #include "devstate.h"
+#include "door.h"
 #include "hello.h"
 #include "options.h"
 #include "vm.h"
@@ -32,11 +34,45 @@ struct receiver {
 	char session[HELLO_SESSION];
 	bool run_it;		/* it ran at the source */
 	bool verify;		/* the source has announced that it compares */
+	bool split;		/* ... that the VM may run before all is here */
 	uint64_t rounds;
 	uint64_t pages, zeroes;
 	/* What the source has said. */
 	bool prepare, load, commit, bye, differs, verified, cancelled;
+
+	/* Post-copy; see serve.c. */
+	struct conn pull;	/* faults, and the pages that answer them */
+	struct door door;
+	struct demand demand;
+	bool tracked;		/* what the VM writes here is known */
+	bool joined;		/* a source has come back */
+	uint64_t lost;		/* since when there is none; 0: there is one */
+	bool pushed, pulled;	/* nothing more comes on the connections */
+	bool complete;		/* nothing is absent any more */
 };
+
+/* receiver.c: what the source says on the first connection. */
+int receiver_frame(struct conn *conn, const struct wire_frame *frame,
+		   const uint8_t *payload);
+
+/* serve.c */
+void serve_init(struct receiver *receiver);
+/*
+ * With --verify, while the VM still runs over there: what it will write here
+ * need not be what the source has. Takes long; DEMAND must not.
+ */
+int serve_track(struct receiver *receiver);
+/* DEMAND: from here on what is stale is absent. */
+int serve_begin(struct receiver *receiver, uint64_t total);
+/* A frame that belongs to post-copy. 1 if it does not. */
+int serve_frame(struct conn *conn, const struct wire_frame *frame,
+		const uint8_t *payload);
+/* From RUNNING until nothing is absent. 0, or -1 after fail(). */
+int serve(struct receiver *receiver, int listener);
+/* door.c has let in a source; takes over the socket of @from. */
+int receiver_join(struct receiver *receiver, struct conn *from, bool pull);
+/* again.c: migrate-fast recv --resume. */
+int receive_again(struct receiver *receiver);
 
 /* placement.c: frames that carry or name pages. */
 int place_payload(struct conn *conn, const struct wire_frame *frame,
@@ -44,6 +80,9 @@ int place_payload(struct conn *conn, const struct wire_frame *frame,
 int place_zero(struct receiver *receiver, const struct wire_frame *frame);
 int place_digest(struct receiver *receiver, const struct wire_frame *frame,
 		 const uint8_t *payload);
+/* The same when the VM runs: what it has written may differ. */
+int place_compare(struct receiver *receiver, const struct wire_frame *frame,
+		  const uint8_t *payload);
 
 /* "QEMU has ended", as a failure. */
 int receiver_qemu_gone(struct receiver *receiver);

@@ -51,6 +51,8 @@ static const char *result_name(enum result result)
 		return "moved";
 	case RESULT_UNKNOWN:
 		return "unknown";
+	case RESULT_SPLIT:
+		return "split";
 	default:
 		return "failed";
 	}
@@ -72,6 +74,27 @@ static json_t *report_parts(const struct stats *stats)
 		json_object_set_new(parts, names[i],
 				    json_real(tidy(stats->part_ms[i])));
 	return parts;
+}
+
+/* How memory has followed the VM. */
+static json_t *report_supplied(const struct stats *stats)
+{
+	const struct supplied *supplied = &stats->supplied;
+	json_t *json;
+
+	json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:i, s:f}",
+			 "stale", (json_int_t)supplied->stale,
+			 "pulled", (json_int_t)supplied->pulled,
+			 "pushed", (json_int_t)supplied->pushed,
+			 "zero", (json_int_t)supplied->zero,
+			 "prepaged", (json_int_t)supplied->prepaged,
+			 "prepage_hit_rate", supplied->judged ?
+			 (double)supplied->hits / (double)supplied->judged : 0.,
+			 "rejoined", (int)supplied->rejoined,
+			 "ms", tidy(supplied->ms));
+	if (stats->arrived)
+		json_object_update(json, stats->arrived);
+	return json;
 }
 
 json_t *report_json(const struct stats *stats)
@@ -98,6 +121,20 @@ json_t *report_json(const struct stats *stats)
 			 "postponed", (json_int_t)stats->postponed,
 			 "pages", pages,
 			 "rounds", rounds);
+	if (!json)
+		return NULL;
+	json_object_set_new(json, "copy_ms", json_real(tidy(stats->copy_ms)));
+	json_object_set_new(json, "working_set",
+			    json_integer((json_int_t)stats->working_set));
+	json_object_set_new(json, "sent_twice",
+			    json_integer((json_int_t)stats->sent_twice));
+	json_object_set_new(json, "sent_more",
+			    json_integer((json_int_t)stats->sent_more));
+	if (stats->supplied.used)
+		json_object_set_new(json, "postcopy", report_supplied(stats));
+	if (stats->supplied.used && stats->verified)
+		json_object_set_new(json, "verify_after_ms",
+				    json_real(tidy(stats->verify_after_ms)));
 	if (json && stats->stopped)
 		json_object_set_new(json, "downtime_parts_ms",
 				    report_parts(stats));
@@ -123,12 +160,41 @@ int report_write(const struct stats *stats, const char *path)
 	return ret;
 }
 
+static json_int_t number(const json_t *json, const char *name)
+{
+	return json_integer_value(json_object_get(json, name));
+}
+
+static void print_supplied(const struct stats *stats)
+{
+	const struct supplied *supplied = &stats->supplied;
+	const json_t *us = json_object_get(stats->arrived, "fault_us");
+
+	printf("  followed        %llu pages in %.2f s: %llu pulled, %llu pushed (%llu of them after faults nearby); %llu were zero\n",
+	       (unsigned long long)(supplied->pulled + supplied->pushed),
+	       supplied->ms / 1000, (unsigned long long)supplied->pulled,
+	       (unsigned long long)supplied->pushed,
+	       (unsigned long long)supplied->prepaged,
+	       (unsigned long long)supplied->zero);
+	printf("  faults          %lld, of which %lld let the guest go on; waited %.1f ms (half of them), %.1f (95%%), %.1f (99%%), %.1f at most\n",
+	       (long long)number(stats->arrived, "faults"),
+	       (long long)number(stats->arrived, "went_on"),
+	       (double)number(us, "p50") / 1000,
+	       (double)number(us, "p95") / 1000,
+	       (double)number(us, "p99") / 1000,
+	       (double)number(us, "max") / 1000);
+	printf("  sent twice      %llu pages; more often %llu\n",
+	       (unsigned long long)stats->sent_twice,
+	       (unsigned long long)stats->sent_more);
+}
+
 void report_text(const struct stats *stats, bool json)
 {
 	const struct classes *pages = &stats->pages;
 
 	switch (stats->result) {
 	case RESULT_UNKNOWN:
+	case RESULT_SPLIT:
 		note("%s", stats->error);
 		return;
 	case RESULT_STRANDED:
@@ -149,8 +215,9 @@ void report_text(const struct stats *stats, bool json)
 	       stats->total_ms / 1000, stats->downtime_ms,
 	       stats->verified ? ", memory verified page by page" : "");
 	if (stats->verified)
-		printf("  verification    %.0f ms of the downtime\n",
-		       stats->part_ms[PART_VERIFY]);
+		printf("  verification    %.0f ms%s\n", stats->verify_after_ms +
+		       stats->part_ms[PART_VERIFY], stats->supplied.used ?
+		       ", while the VM ran" : " of the downtime");
 	printf("  memory          %s, %llu pages, %u rounds\n",
 	       size_text((double)stats->total_pages * 4096),
 	       (unsigned long long)stats->total_pages, stats->nr_rounds);
@@ -159,6 +226,11 @@ void report_text(const struct stats *stats, bool json)
 	       (unsigned long long)pages->unchanged,
 	       (unsigned long long)pages->raw,
 	       (unsigned long long)stats->postponed);
+	if (stats->working_set)
+		printf("  working set     %llu pages were written in both of the last rounds\n",
+		       (unsigned long long)stats->working_set);
+	if (stats->supplied.used)
+		print_supplied(stats);
 	printf("  on the wire     %s, of it device state %s\n",
 	       size_text((double)stats->wire_bytes),
 	       size_text((double)stats->device_bytes));

@@ -37,6 +37,8 @@ static int on_answer(struct conn *conn, const struct wire_frame *frame,
 	state = json_string_value(json_object_get(answer, "state"));
 	if (state && !strcmp(state, "running"))
 		reply->outcome = OUTCOME_RUNNING;
+	else if (state && !strcmp(state, "split"))
+		reply->outcome = OUTCOME_SPLIT;
 	else if (state && !strcmp(state, "gone"))
 		reply->outcome = OUTCOME_GONE;
 	else
@@ -130,6 +132,10 @@ static int resolve(const struct options *options, struct vm *vm)
 		if (vm->running)
 			return fail("THE VM RUNS AT BOTH HOSTS: somebody has resumed it here without asking. Stop one of them at once");
 		return end_here(vm);
+	case OUTCOME_SPLIT:
+		printf("The VM runs at the destination, but a part of its memory is still only here. Bring it: migrate-fast send --resume --qmp %s --to %s --session %s\n",
+		       options->qmp, options->to, options->session);
+		return EXIT_SPLIT;
 	case OUTCOME_GONE:
 		return run_here(vm);
 	default:

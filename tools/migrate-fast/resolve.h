@@ -9,6 +9,7 @@
 enum outcome {
 	OUTCOME_SILENT,		/* no answer, after fail() */
 	OUTCOME_RUNNING,	/* the VM is the destination's */
+	OUTCOME_SPLIT,		/* ... but needs memory that is here */
 	OUTCOME_GONE,		/* it never will run there */
 };
 

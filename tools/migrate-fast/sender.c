@@ -91,10 +91,15 @@ static int differs(struct sender *sender, const struct wire_frame *frame,
 }
 
 /* What the destination says. Only notes it down: the main line is waiting. */
-static int on_frame(struct conn *conn, const struct wire_frame *frame,
-		    const uint8_t *payload)
+int sender_frame(struct conn *conn, const struct wire_frame *frame,
+		 const uint8_t *payload)
 {
 	struct sender *sender = conn->arg;
+	int ret;
+
+	ret = supply_frame(sender, frame, payload);
+	if (ret <= 0)
+		return ret;
 
 	switch (frame->type) {
 	case WIRE_WELCOME:
@@ -133,6 +138,7 @@ static int on_frame(struct conn *conn, const struct wire_frame *frame,
 	case WIRE_FAIL:
 		/* After COMMIT only RUNNING and REFUSED count. */
 		conn->broken = true;
+		sender->supply.given_up = true;
 		return fail("%s says: %.*s", conn->peer, (int)frame->length,
 			    (const char *)payload);
 	default:
@@ -156,10 +162,12 @@ static int greet(struct sender *sender)
 
 	if (conn_connect(conn, options->to, timeout))
 		return -1;
-	conn->frame = on_frame;
+	conn->frame = sender_frame;
 	conn->arg = sender;
 	hello = hello_describe(&sender->vm, sender->session);
 	json_object_set_new(hello, "verify", json_boolean(options->verify));
+	json_object_set_new(hello, "split",
+			    json_boolean(mode_may_split(options->mode)));
 	text = need(json_dumps(hello, JSON_COMPACT));
 	json_decref(hello);
 	err = conn_send(conn, WIRE_HELLO, 0, text, strlen(text));
@@ -214,8 +222,14 @@ static int finish(struct sender *sender)
 	struct stats *stats = &sender->stats;
 
 	stats->total_ms = ms_since(stats->started);
-	stats->wire_bytes = sender->conn.tx_bytes;
-	stats->back_bytes = sender->conn.rx_bytes;
+	stats->wire_bytes = sender->conn.tx_bytes +
+			    sender->supply.pull.conn.tx_bytes;
+	stats->back_bytes = sender->conn.rx_bytes +
+			    sender->supply.pull.conn.rx_bytes;
+	if (sender->pager.vm) {
+		stats->sent_twice = pages_sent_twice(&sender->pager);
+		stats->sent_more = sender->pager.more;
+	}
 	if (options->json && !sender->progress.stats)
 		progress_start(&sender->progress, stats,
 			       &sender->conn.tx_bytes, true);
@@ -234,6 +248,8 @@ static int finish(struct sender *sender)
 		return EXIT_UNKNOWN;
 	case RESULT_STRANDED:
 		return EXIT_STRANDED;
+	case RESULT_SPLIT:
+		return EXIT_SPLIT;
 	default:
 		return EXIT_FAILED;
 	}
@@ -251,11 +267,15 @@ int cmd_send(const struct options *options)
 	sender.devstate.fd = -1;
 	sender.guard.pipe = -1;
 	sender.device_guess = DEVICE_GUESS;
-	sender.stats.mode = "precopy";
+	sender.supply.pull.conn.sock = -1;
+	sender.stats.mode = mode_name(options->mode);
 	sender.stats.started = now_ns();
-	hello_session(sender.session);
+	if (options->resume)
+		strcpy(sender.session, options->session);
+	else
+		hello_session(sender.session);
 	strcpy(sender.stats.session, sender.session);
-	if (migrate(&sender)) {
+	if (options->resume ? resume_supply(&sender) : migrate(&sender)) {
 		if (sender.committed)
 			sender.stats.error = fail_take();
 		else
@@ -263,6 +283,7 @@ int cmd_send(const struct options *options)
 	}
 	ret = finish(&sender);
 	conn_close(&sender.conn);
+	supply_free(&sender);
 	if (sender.pager.vm)
 		pages_free(&sender.pager);
 	devstate_close(&sender.devstate, &sender.vm);
@@ -271,5 +292,6 @@ int cmd_send(const struct options *options)
 	free(sender.differ_digests);
 	free(sender.stats.rounds);
 	free(sender.stats.error);
+	json_decref(sender.stats.arrived);
 	return ret;
 }

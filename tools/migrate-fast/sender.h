@@ -14,6 +14,7 @@
 #include "progress.h"
 #include "rate.h"
 #include "stats.h"
+#include "supply.h"
 #include "vm.h"
 
 struct sender {
@@ -24,6 +25,8 @@ struct sender {
 	struct rate rate;
 	struct devstate devstate;
 	struct guard guard;
+	struct supply supply;
+	bool split;		/* memory follows the VM (post-copy) */
 	struct progress progress;
 	struct stats stats;
 	char session[HELLO_SESSION];
@@ -49,6 +52,10 @@ struct round *sender_round(struct sender *sender, bool stopped, uint64_t dirty);
 /* Says ROUND and waits until the destination has placed all of it. */
 int sender_round_end(struct sender *sender, struct round *round);
 
+/* What the destination says on the first connection. */
+int sender_frame(struct conn *conn, const struct wire_frame *frame,
+		 const uint8_t *payload);
+
 /* A part of the downtime has ended. */
 void sender_part(struct sender *sender, enum part part);
 
@@ -62,7 +69,13 @@ int switchover(struct sender *sender);
 int commit(struct sender *sender);
 /* commit.c: after a failure, lets the VM run on here. */
 void resume(struct sender *sender);
-/* verify.c */
+/* commit.c: the VM is the destination's: QEMU here ends. */
+void commit_end(struct sender *sender);
+/* commit.c: memory is left here. Says how to go on; returns -1. */
+int commit_left_behind(struct sender *sender);
+/* verify.c: before the device state is loaded. */
 int verify_source(struct sender *sender);
+/* verify.c: when the VM runs over there, but what it has written. */
+int verify_after(struct sender *sender);
 
 #endif /* SENDER_H */

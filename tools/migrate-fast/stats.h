@@ -3,6 +3,7 @@
 #ifndef STATS_H
 #define STATS_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -40,6 +41,20 @@ enum result {
 	RESULT_MOVED,
 	RESULT_UNKNOWN,		/* COMMIT was said, no answer heard */
 	RESULT_STRANDED,	/* failed, and the source could not go on */
+	RESULT_SPLIT,		/* runs over there, some of its memory is here */
+};
+
+/* How memory followed a VM. */
+struct supplied {
+	bool used;
+	uint64_t stale;		/* pages that the destination lacked */
+	uint64_t pulled;	/* sent because the VM waited for them */
+	uint64_t pushed;	/* sent before anybody asked */
+	uint64_t zero;		/* of both: sent as ZERO frames */
+	uint64_t prepaged;	/* of those pushed, because of a fault nearby */
+	uint64_t judged, hits;	/* see prepage.h */
+	unsigned int rejoined;	/* times that the connection was made anew */
+	double ms;		/* from RUNNING to the last page */
 };
 
 struct stats {
@@ -53,10 +68,17 @@ struct stats {
 	uint64_t started;	/* ns, CLOCK_MONOTONIC */
 	uint64_t stopped;	/* stop was sent; 0: never */
 	double total_ms, downtime_ms;
+	double verify_after_ms;	/* while the VM ran over there */
 	double part_ms[PARTS];	/* of the downtime */
 	uint64_t wire_bytes;	/* source to destination */
 	uint64_t back_bytes;	/* destination to source */
 	uint64_t device_bytes;
+	uint64_t working_set;	/* pages written in two rounds on end */
+	uint64_t sent_twice;	/* pages that travelled whole more than once */
+	uint64_t sent_more;	/* times that one travelled a third time ... */
+	double copy_ms;		/* until the VM was stopped */
+	struct supplied supplied;
+	json_t *arrived;	/* what the destination tells of it, or NULL */
 	bool verified;
 	bool was_running;	/* when it began */
 	enum result result;

@@ -7,6 +7,10 @@
  * QEMU saves its devices while the last pages travel. RAM is final when a
  * harvest that began after QEMU had completed reports nothing at all: no page
  * written by saving, none that a device may still be writing.
+ *
+ * If the memory follows the VM, the last pages are not sent, but marked, and
+ * the destination is told: it must know what it lacks before the device state
+ * is loaded.
  */
 #include <string.h>
 
@@ -60,11 +64,22 @@ static int stop_vm(struct sender *sender)
 	return 0;
 }
 
+static int send_rest(struct sender *sender, uint64_t dirty)
+{
+	struct round *round = sender_round(sender, true, dirty);
+
+	if (pages_scan(&sender->pager, SCAN_LAST, round) ||
+	    devstate_stream(&sender->devstate, &sender->conn) ||
+	    sender_round_end(sender, round))
+		return -1;
+	progress_round(&sender->progress, round);
+	return 0;
+}
+
 static int copy_rest(struct sender *sender)
 {
 	uint64_t end = now_ns() + sender->options->timeout * NSEC_PER_MSEC;
 	struct mf_harvested sum;
-	struct round *round;
 	bool saved = false;
 
 	for (;;) {
@@ -72,15 +87,10 @@ static int copy_rest(struct sender *sender)
 			return -1;
 		if (!sum.dirty && saved)
 			return 0;
-		if (sum.dirty) {
-			round = sender_round(sender, true, sum.dirty);
-			if (pages_scan(&sender->pager, SCAN_LAST, round) ||
-			    devstate_stream(&sender->devstate,
-					    &sender->conn) ||
-			    sender_round_end(sender, round))
-				return -1;
-			progress_round(&sender->progress, round);
-		}
+		if (sum.dirty && sender->split)
+			pages_stale(&sender->pager);
+		else if (sum.dirty && send_rest(sender, sum.dirty))
+			return -1;
 		if (!saved) {
 			if (devstate_saved(&sender->devstate, &sender->vm,
 					   SAVE_MS))
@@ -110,8 +120,10 @@ int switchover(struct sender *sender)
 	int ret;
 
 	progress_phase(&sender->progress, "preparing");
-	if (loop_until(is_ready, sender, 0))
+	if (loop_until(is_ready, sender, 0) ||
+	    (sender->split && supply_connect(sender)))
 		return -1;
+	sender->stats.copy_ms = ms_since(sender->stats.started);
 	progress_phase(&sender->progress, "stopping");
 	sender->pager.gather.rate = NULL;
 	if (stop_vm(sender))
@@ -119,11 +131,13 @@ int switchover(struct sender *sender)
 	sender_part(sender, PART_STOP);
 	progress_phase(&sender->progress, "stopped");
 	if (hook("stopped") || copy_rest(sender) ||
+	    (sender->split && supply_stale(sender)) ||
 	    devstate_push(&sender->devstate, conn))
 		return -1;
 	sender->stats.device_bytes = sender->devstate.len;
 	sender_part(sender, PART_RAM);
-	if (sender->options->verify && verify_source(sender))
+	/* What follows is compared when it is there. */
+	if (sender->options->verify && !sender->split && verify_source(sender))
 		return -1;
 	sender_part(sender, PART_VERIFY);
 	progress_phase(&sender->progress, "loading");

@@ -9,6 +9,7 @@
 
 #include "hook.h"
 #include "receiver.h"
+#include "record.h"
 #include "say.h"
 
 #define GONE_MS	10000
@@ -24,12 +25,36 @@ int receiver_give_up(struct receiver *receiver)
 	json_t *reply;
 
 	conn_pause(&receiver->conn, true);
+	/* It may be waiting for a page, and could not end. */
+	if (receiver->demand.active) {
+		demand_abort(&receiver->demand);
+		record_remove(receiver->session);
+	}
 	reply = vm->qmp.gone ? NULL : qmp_try(&vm->qmp, "quit", NULL, QMP_MS);
 	json_decref(reply);
 	if (loop_until(is_gone, vm, GONE_MS))
 		return -1;
 	receiver->stage = STAGE_GONE;
 	return 0;
+}
+
+static json_t *announcement(void)
+{
+	return json_pack("{s:i, s:i, s:i, s:i}", "initial", 50, "max", 550,
+			 "rounds", 5, "step", 100);
+}
+
+/*
+ * QEMU was told to run the VM and has not answered: it waits for a page that
+ * is absent, and will run the VM when it has it. Whatever becomes of the
+ * connection, the VM is ours.
+ */
+static void waits_for_memory(void)
+{
+	char *text = fail_take();
+
+	note("QEMU here waits for memory of the VM (%s)", text);
+	free(text);
 }
 
 int receiver_run(struct receiver *receiver)
@@ -44,7 +69,9 @@ int receiver_run(struct receiver *receiver)
 		if (id < 0)
 			return -1;
 		reply = qmp_await(&vm->qmp, id, "cont", QMP_MS);
-		if (!reply) {
+		if (!reply && receiver->demand.active)
+			waits_for_memory();
+		else if (!reply) {
 			receiver->stage = STAGE_LOST;
 			return -1;
 		}
@@ -63,12 +90,16 @@ int receiver_run(struct receiver *receiver)
 	hook("running");
 	if (conn_open(&receiver->conn))
 		conn_send(&receiver->conn, WIRE_RUNNING, 0, NULL, 0);
+	/* QEMU may wait for a page now and then: the rest can wait for it. */
+	if (receiver->demand.active) {
+		if (receiver->run_it)
+			qmp_start(&vm->qmp, "announce-self", announcement());
+		return 0;
+	}
 	conn_pause(&receiver->conn, true);
 	if (receiver->run_it) {
 		reply = qmp_try(&vm->qmp, "announce-self",
-				json_pack("{s:i, s:i, s:i, s:i}",
-					  "initial", 50, "max", 550,
-					  "rounds", 5, "step", 100), QMP_MS);
+				announcement(), QMP_MS);
 		json_decref(reply);
 	}
 	vm_restore_capabilities(vm);
@@ -136,7 +167,15 @@ int takeover(struct receiver *receiver, int listener)
 		     cause, receiver->session);
 		free(cause);
 		conn_close(&receiver->conn);
-		return answer(receiver, listener);
+		conn_reset(&receiver->pull);
+		ret = answer(receiver, listener);
+		if (receiver->stage == STAGE_RUNNING && receiver->demand.active)
+			return serve(receiver, listener);
+		return ret;
+	}
+	if (receiver->demand.active && record_write(receiver, true)) {
+		note("recv --resume will not work: %s", fail_text());
+		free(fail_take());
 	}
 	if (hook("committed"))
 		return -1;
@@ -156,6 +195,8 @@ int takeover(struct receiver *receiver, int listener)
 		return -1;
 	}
 	note("the VM runs here");
+	if (receiver->demand.active)
+		return serve(receiver, listener);
 	awaiting.since = now_ns();
 	ret = loop_until(is_bye, &awaiting,
 			 (unsigned int)receiver->options->timeout);

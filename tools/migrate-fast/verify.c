@@ -78,7 +78,11 @@ static bool is_compared(void *arg)
 	return sender->verified || sender->differ.count;
 }
 
-int verify_source(struct sender *sender)
+/*
+ * Sends the digests of all pages: before the VM is loaded over there one for
+ * many pages, @after each page its own, since the VM has written some.
+ */
+static int send_digests(struct sender *sender, bool after)
 {
 	uint8_t each[WIRE_DIGEST_PAGES * VERIFY_DIGEST], sum[VERIFY_DIGEST];
 	struct vm *vm = &sender->vm;
@@ -92,16 +96,20 @@ int verify_source(struct sender *sender)
 		     page += WIRE_DIGEST_PAGES) {
 			uint64_t n = vm->ram[i].mf.pages - page;
 
+			if (n > WIRE_DIGEST_PAGES)
+				n = WIRE_DIGEST_PAGES;
 			frame = (struct wire_frame){
-				.type = WIRE_DIGEST,
+				.type = after ? WIRE_DIGESTS : WIRE_DIGEST,
 				.ram = (uint16_t)i,
-				.length = VERIFY_DIGEST,
-				.count = n > WIRE_DIGEST_PAGES ?
-					 WIRE_DIGEST_PAGES : (uint32_t)n,
+				.length = VERIFY_DIGEST *
+					  (after ? (uint32_t)n : 1),
+				.count = (uint32_t)n,
 				.page = page,
 			};
 			if (verify_digest(vm, i, page, frame.count, each, sum) ||
-			    conn_send_frame(&sender->conn, &frame, sum) ||
+			    conn_send_frame(&sender->conn, &frame,
+					    after ? each : sum) ||
+			    (after && conn_flush(&sender->conn)) ||
 			    loop_check())
 				return -1;
 			if (sender->differ.count)
@@ -115,4 +123,19 @@ int verify_source(struct sender *sender)
 		return name_pages(sender);
 	sender->stats.verified = true;
 	return 0;
+}
+
+int verify_source(struct sender *sender)
+{
+	return send_digests(sender, false);
+}
+
+int verify_after(struct sender *sender)
+{
+	int ret = send_digests(sender, true);
+
+	/* To connect again would not mend it. */
+	if (ret && sender->differ.count)
+		sender->supply.given_up = true;
+	return ret;
 }

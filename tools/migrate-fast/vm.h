@@ -32,6 +32,7 @@ struct ram {
 struct vm {
 	struct qmp qmp;
 	bool incoming;		/* the side we are: waits for a VM */
+	bool handed_over;	/* the state does not matter any more */
 	int major, minor, micro;
 	char *machine;
 	char *target;

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * migrate-fast recv --resume: takes over from a recv that has ended while
+ * memory of the VM was absent. migrate-fast abort: gives such a VM up.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "receiver.h"
+#include "record.h"
+#include "say.h"
+
+#define FEATURES (MIGRATE_FAST_FEATURE_FILL | MIGRATE_FAST_FEATURE_HASH)
+
+static int no_record(const char *qmp)
+{
+	return fail("no memory of the VM at %s is absent, as far as is known here: there is nothing to resume",
+		    qmp);
+}
+
+/* What the recv before us would have put back. */
+static void restore_capabilities(const struct options *options,
+				 const json_t *record)
+{
+	json_t *before = json_object_get(record, "capabilities");
+	struct vm vm = { .session = -1 };
+
+	if (!before)
+		return;
+	vm.caps_before = json_incref(before);
+	if (qmp_open(&vm.qmp, options->qmp) || vm_restore_capabilities(&vm)) {
+		char *text = fail_take();
+
+		note("x-ignore-shared was left on in QEMU here: turn it off before QEMU migrates the VM by itself (%s)",
+		     text);
+		free(text);
+	}
+	json_decref(vm.caps_before);
+	qmp_close(&vm.qmp);
+}
+
+static int serve_again(struct receiver *receiver, const json_t *record)
+{
+	const struct options *options = receiver->options;
+	const char *session = json_string_value(json_object_get(record,
+								"session"));
+	int listener, ret;
+
+	if (!session || strlen(session) != HELLO_SESSION - 1)
+		return fail("a file in %s is damaged", RECORD_DIR);
+	strcpy(receiver->session, session);
+	if (!json_is_true(json_object_get(record, "committed")))
+		return fail("the source has not handed the VM over to this QEMU; it is the source's. To end what was loaded here: migrate-fast abort --qmp %s",
+			    options->qmp);
+	if (record_open(record, &receiver->vm) ||
+	    vm_open_session(&receiver->vm, FEATURES))
+		return -1;
+	serve_init(receiver);
+	if (demand_again(&receiver->demand))
+		return -1;
+	receiver->stage = STAGE_RUNNING;
+	listener = conn_listen(options->listen);
+	if (listener < 0)
+		return -1;
+	note("waiting for the source on %s (session %s)", options->listen,
+	     session);
+	ret = serve(receiver, listener);
+	close(listener);
+	if (!ret)
+		restore_capabilities(options, record);
+	return ret;
+}
+
+int receive_again(struct receiver *receiver)
+{
+	json_t *record = record_find(receiver->options->qmp);
+	int ret;
+
+	if (!record)
+		return no_record(receiver->options->qmp);
+	receiver->vm.qmp.path = need(strdup(receiver->options->qmp));
+	ret = serve_again(receiver, record);
+	json_decref(record);
+	return ret;
+}
+
+static int give_up(struct vm *vm, const json_t *record)
+{
+	struct migrate_fast_absent absent;
+	uint64_t lost = 0;
+	unsigned int i;
+
+	if (record_open(record, vm) || vm_open_session(vm, FEATURES))
+		return -1;
+	for (i = 0; i < vm->rams; i++) {
+		int err = mf_absent(vm->session, &vm->ram[i].mf, 0, 0, NULL,
+				    &absent);
+
+		if (!err)
+			err = mf_abort(vm->session, &vm->ram[i].mf);
+		if (err)
+			return fail("the module cannot give up %s: %s",
+				    vm->ram[i].path, strerror(-err));
+		lost += absent.absent;
+	}
+	printf("The VM was given up: %llu pages of its memory will not come. Who needs one gets SIGBUS; end its QEMU.\n",
+	       (unsigned long long)lost);
+	return 0;
+}
+
+int cmd_abort(const struct options *options)
+{
+	static struct vm vm = { .session = -1, .qmp.fd = -1 };
+	json_t *record = record_find(options->qmp);
+	int ret;
+
+	vm.session = -1;
+	ret = record ? give_up(&vm, record) : no_record(options->qmp);
+	if (ret)
+		note("failed: %s", fail_text());
+	else
+		record_remove(json_string_value(json_object_get(record,
+								"session")));
+	json_decref(record);
+	vm_close(&vm);
+	return ret ? EXIT_FAILED : 0;
+}

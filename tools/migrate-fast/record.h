@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Destination, post-copy: what a recv has to know that takes over from one
+ * that was killed. QEMU cannot be asked: it may be waiting for an absent
+ * page. A file under RECORD_DIR, which a reboot takes with it, as it does
+ * the VM.
+ */
+#ifndef RECORD_H
+#define RECORD_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#define RECORD_DIR "/run/migrate-fast.d"
+
+struct receiver;
+struct vm;
+
+/* Writes, or writes again. @committed: the source has handed the VM over. */
+int record_write(const struct receiver *receiver, bool committed);
+void record_remove(const char *session);
+/* The one of the QEMU at @qmp; NULL, without fail(), if there is none. */
+json_t *record_find(const char *qmp);
+/* Opens the RAM files that it names. 0, or -1 after fail(). */
+int record_open(const json_t *record, struct vm *vm);
+
+#endif /* RECORD_H */

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Destination, post-copy: the VM runs here, or is being loaded, and some of
+ * its memory is absent. What the VM waits for is asked of the source; what
+ * comes is filled in, until nothing is absent.
+ *
+ * The VM is ours whatever becomes of the connections: if they are lost it
+ * waits where it needs what is absent, and we wait for the source to join
+ * again.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "bits.h"
+#include "hook.h"
+#include "record.h"
+#include "say.h"
+#include "receiver.h"
+
+static int want(void *arg, unsigned int ram, uint64_t page)
+{
+	struct receiver *receiver = arg;
+	struct wire_frame frame = {
+		.type = WIRE_FAULT,
+		.ram = (uint16_t)ram,
+		.count = 1,
+		.page = page,
+	};
+
+	/* Told again when the source joins. */
+	if (!conn_open(&receiver->pull))
+		return 0;
+	return conn_send_frame(&receiver->pull, &frame, NULL);
+}
+
+void serve_init(struct receiver *receiver)
+{
+	demand_init(&receiver->demand, &receiver->vm, want, receiver);
+}
+
+int serve_track(struct receiver *receiver)
+{
+	int err = mf_start(receiver->vm.session);
+
+	if (err)
+		return fail("the module cannot track the VM's RAM: %s",
+			    strerror(-err));
+	receiver->tracked = true;
+	return 0;
+}
+
+int serve_begin(struct receiver *receiver, uint64_t total)
+{
+	struct vm *vm = &receiver->vm;
+	struct mf_harvested sum;
+	unsigned int i;
+	int err;
+
+	/* Nobody may touch the VM's memory through these any more. */
+	for (i = 0; i < vm->rams; i++)
+		munmap(receiver->map[i], vm->ram[i].bytes);
+	memset(receiver->map, 0, vm->rams * sizeof(*receiver->map));
+	if (record_write(receiver, false) ||
+	    demand_begin(&receiver->demand, total))
+		return -1;
+	receiver->conn.urgent = true;
+	for (i = 0; receiver->tracked && i < vm->rams; i++) {
+		/* What the VM writes from here on counts, not what we have. */
+		err = mf_harvest(vm->session, &vm->ram[i].mf, &sum);
+		if (err)
+			return fail("harvest of %s: %s", vm->ram[i].path,
+				    strerror(-err));
+		memset(vm->ram[i].mf.bitmap, 0, vm->ram[i].mf.bitmap_bytes);
+	}
+	return 0;
+}
+
+static bool is_valid(const struct receiver *receiver,
+		     const struct wire_frame *frame)
+{
+	const struct vm *vm = &receiver->vm;
+
+	return frame->ram < vm->rams && frame->count &&
+	       frame->page < vm->ram[frame->ram].mf.pages &&
+	       frame->count <= vm->ram[frame->ram].mf.pages - frame->page;
+}
+
+int serve_frame(struct conn *conn, const struct wire_frame *frame,
+		const uint8_t *payload)
+{
+	struct receiver *receiver = conn->arg;
+	bool pull = conn == &receiver->pull;
+
+	switch (frame->type) {
+	case WIRE_PAGES:
+	case WIRE_ZERO:
+		if (!is_valid(receiver, frame)) {
+			conn->broken = true;
+			return fail("%s sent a %s frame for pages that do not exist",
+				    conn->peer, wire_name(frame->type));
+		}
+		if (frame->type == WIRE_PAGES)
+			receiver->pages += frame->count;
+		else
+			receiver->zeroes += frame->count;
+		return demand_fill(&receiver->demand, frame->ram, frame->page,
+				   frame->count, frame->type == WIRE_PAGES ?
+				   payload : NULL);
+	case WIRE_PUSHED:
+		if (pull)
+			receiver->pulled = true;
+		else
+			receiver->pushed = true;
+		return 0;
+	case WIRE_DIGESTS:
+		if (!receiver->complete)
+			return 1;
+		return place_compare(receiver, frame, payload);
+	case WIRE_VERIFY:
+		if (!receiver->complete)
+			return 1;
+		return receiver->differs ? 0 :
+		       conn_send(conn, WIRE_VERIFIED, 0, NULL, 0);
+	default:
+		return 1;
+	}
+}
+
+/* Frames of the second connection. */
+static int on_pull(struct conn *conn, const struct wire_frame *frame,
+		   const uint8_t *payload)
+{
+	struct receiver *receiver = conn->arg;
+	int ret = 1;
+
+	if (receiver->demand.active && frame->type != WIRE_DIGESTS &&
+	    frame->type != WIRE_VERIFY)
+		ret = serve_frame(conn, frame, payload);
+	if (ret <= 0)
+		return ret;
+	conn->broken = true;
+	return fail("%s sent a %s frame out of turn", conn->peer,
+		    wire_name(frame->type));
+}
+
+int receiver_join(struct receiver *receiver, struct conn *from, bool pull)
+{
+	struct conn *conn = pull ? &receiver->pull : &receiver->conn;
+
+	/* A new source is the only one. */
+	if (!pull)
+		conn_reset(&receiver->pull);
+	conn_move(conn, from);
+	conn->frame = pull ? on_pull : receiver_frame;
+	conn->place = place_payload;
+	conn->arg = receiver;
+	conn->urgent = true;
+	if (conn_send(conn, WIRE_JOINED, 0, NULL, 0))
+		return -1;
+	if (!pull) {
+		receiver->joined = true;
+		receiver->pushed = false;
+		receiver->pulled = false;
+		return 0;
+	}
+	conn_hurry(conn, true);
+	receiver->lost = 0;
+	/* There is nobody else to let in. */
+	if (receiver->stage != STAGE_RUNNING)
+		door_close(&receiver->door);
+	return demand_repeat(&receiver->demand);
+}
+
+static int tell_missing(struct receiver *receiver)
+{
+	struct vm *vm = &receiver->vm;
+	uint64_t lacking;
+	unsigned int i;
+
+	if (demand_lacking(&receiver->demand, &lacking))
+		return -1;
+	for (i = 0; i < vm->rams; i++)
+		if (bits_send(&receiver->conn, WIRE_MISSING, i,
+			      receiver->demand.lacks[i], vm->ram[i].mf.pages))
+			return -1;
+	return conn_send(&receiver->conn, WIRE_MISSES, lacking, NULL, 0);
+}
+
+/* The source has nothing more: is nothing absent? */
+static int conclude(struct receiver *receiver)
+{
+	uint64_t lacking;
+	json_t *json;
+	char *text;
+	int ret;
+
+	receiver->pushed = false;
+	receiver->pulled = false;
+	if (demand_lacking(&receiver->demand, &lacking))
+		return -1;
+	if (lacking) {
+		note("%llu pages have gone astray, and are asked for again",
+		     (unsigned long long)lacking);
+		return tell_missing(receiver);
+	}
+	if (!receiver->complete)
+		note("all of the VM's memory is here");
+	receiver->complete = true;
+	json = demand_json(&receiver->demand);
+	json_object_set_new(json, "tracked", json_boolean(receiver->tracked));
+	text = need(json_dumps(json, JSON_COMPACT));
+	json_decref(json);
+	ret = conn_send(&receiver->conn, WIRE_COMPLETE, 0, text, strlen(text));
+	free(text);
+	return ret;
+}
+
+static bool connected(const struct receiver *receiver)
+{
+	return conn_open(&receiver->conn) && conn_open(&receiver->pull);
+}
+
+static bool is_over(const struct receiver *receiver)
+{
+	return receiver->bye || receiver->vm.qmp.gone ||
+	       (receiver->lost &&
+		(loop_signal() || now_ns() - receiver->lost >
+		 receiver->options->linger * NSEC_PER_SEC));
+}
+
+static bool wants_attention(void *arg)
+{
+	struct receiver *receiver = arg;
+
+	return receiver->joined || (receiver->pushed && receiver->pulled) ||
+	       is_over(receiver);
+}
+
+static void drop(struct receiver *receiver)
+{
+	char *text = fail_take();
+
+	if (receiver->demand.broken)
+		conn_farewell(&receiver->conn, WIRE_FAIL, text);
+	receiver->demand.broken = false;
+	if (!receiver->lost)
+		note("%s. The VM %s; waiting for the source to connect again (session %s)",
+		     text, receiver->complete ? "runs here" :
+		     "runs here and waits only for what is absent",
+		     receiver->session);
+	free(text);
+	conn_reset(&receiver->conn);
+	conn_reset(&receiver->pull);
+	receiver->lost = now_ns();
+	if (fail_text())
+		free(fail_take());
+}
+
+static int end(struct receiver *receiver)
+{
+	struct vm *vm = &receiver->vm;
+
+	if (vm->qmp.gone) {
+		record_remove(receiver->session);
+		fail("the VM's QEMU has ended here");
+		conn_farewell(&receiver->conn, WIRE_FAIL, fail_text());
+		return -1;
+	}
+	if (!receiver->bye && !receiver->complete)
+		return fail("the source has not come back. The VM is here and waits where it needs what is absent: migrate-fast recv --resume --qmp %s --listen %s here, then migrate-fast send --resume there; or, to give the VM up: migrate-fast abort --qmp %s",
+			    receiver->options->qmp, receiver->options->listen,
+			    receiver->options->qmp);
+	record_remove(receiver->session);
+	if (!receiver->bye)
+		note("the source has not said goodbye: end its QEMU (migrate-fast resolve --word destination)");
+	return vm_restore_capabilities(vm);
+}
+
+int serve(struct receiver *receiver, int listener)
+{
+	int ret;
+
+	loop_uncancellable(true);
+	door_open(&receiver->door, receiver, listener);
+	if (!connected(receiver))
+		receiver->lost = now_ns();
+	for (;;) {
+		ret = loop_until(wants_attention, receiver, 0);
+		if (!ret && is_over(receiver))
+			break;
+		if (!ret && receiver->joined) {
+			receiver->joined = false;
+			ret = tell_missing(receiver);
+		} else if (!ret) {
+			ret = conclude(receiver);
+		}
+		if (ret)
+			drop(receiver);
+	}
+	door_close(&receiver->door);
+	return end(receiver);
+}

@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Post-copy at the source; see supply.h.
+ *
+ * The VM here stands still, so its memory is what the destination lacks, and
+ * stays so until the destination says that nothing is absent any more. What
+ * was handed to a socket counts as sent; if a connection is lost it may not
+ * have arrived, so the destination tells anew what it lacks.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../lib/bitmap.h"
+#include "bits.h"
+#include "hook.h"
+#include "say.h"
+#include "sender.h"
+
+/* Pages pushed together: a fault has to wait for no more. */
+#define PUSH_PAGES	32
+/* The push keeps the line busy for so long ahead, and at least so much. */
+#define AHEAD_MS	5
+#define AHEAD_BYTES	(64 * 1024)
+#define AGAIN_NS	(300 * NSEC_PER_MSEC)
+
+static int misplaced(struct conn *conn, const struct wire_frame *frame)
+{
+	conn->broken = true;
+	return fail("%s sent a %s frame out of turn", conn->peer,
+		    wire_name(frame->type));
+}
+
+/* Frames of the second connection. */
+static int on_pull(struct conn *conn, const struct wire_frame *frame,
+		   const uint8_t *payload)
+{
+	struct pull *pull = conn->arg;
+	struct sender *sender = (struct sender *)
+		((char *)pull - offsetof(struct sender, supply.pull));
+
+	switch (frame->type) {
+	case WIRE_JOINED:
+		sender->supply.joined_pull = true;
+		return 0;
+	case WIRE_FAULT:
+		return pull_fault(pull, frame);
+	case WIRE_FAIL:
+		conn->broken = true;
+		return fail("%s says: %.*s", conn->peer, (int)frame->length,
+			    (const char *)payload);
+	default:
+		return misplaced(conn, frame);
+	}
+}
+
+int supply_frame(struct sender *sender, const struct wire_frame *frame,
+		 const uint8_t *payload)
+{
+	struct supply *supply = &sender->supply;
+	struct conn *conn = &sender->conn;
+	json_error_t error;
+
+	switch (frame->type) {
+	case WIRE_JOINED:
+		supply->joined_push = true;
+		return 0;
+	case WIRE_MISSING:
+		if (!sender->committed || frame->ram >= sender->vm.rams)
+			return misplaced(conn, frame);
+		return bits_take(conn, frame, payload,
+				 sender->pager.pages[frame->ram].stale,
+				 sender->vm.ram[frame->ram].mf.pages);
+	case WIRE_MISSES:
+		if (!sender->committed)
+			return misplaced(conn, frame);
+		supply->misses = true;
+		return 0;
+	case WIRE_COMPLETE:
+		if (!sender->committed)
+			return misplaced(conn, frame);
+		supply->complete = true;
+		json_decref(sender->stats.arrived);
+		sender->stats.arrived = json_loadb((const char *)payload,
+						   frame->length, 0, &error);
+		return 0;
+	default:
+		return 1;
+	}
+}
+
+static int join(struct sender *sender, struct conn *conn, const char *role)
+{
+	json_t *json = hello_describe(&sender->vm, sender->session);
+	char *text;
+	int ret;
+
+	json_object_set_new(json, "role", json_string(role));
+	text = need(json_dumps(json, JSON_COMPACT));
+	json_decref(json);
+	ret = conn_send(conn, WIRE_JOIN, 0, text, strlen(text));
+	free(text);
+	return ret;
+}
+
+static bool has_joined_pull(void *arg)
+{
+	return ((struct sender *)arg)->supply.joined_pull;
+}
+
+static bool has_joined_push(void *arg)
+{
+	struct supply *supply = &((struct sender *)arg)->supply;
+
+	return supply->joined_push && supply->misses;
+}
+
+static void prepare(struct sender *sender)
+{
+	struct supply *supply = &sender->supply;
+	struct vm *vm = &sender->vm;
+	unsigned int i;
+
+	if (!supply->rams)
+		supply->rams = need(calloc(vm->rams, sizeof(*supply->rams)));
+	for (i = 0; i < vm->rams; i++) {
+		supply->rams[i].todo = sender->pager.pages[i].stale;
+		supply->rams[i].pages = vm->ram[i].mf.pages;
+	}
+	prepage_init(&supply->prepage, supply->rams, vm->rams);
+	supply->lacking = pages_lacking(&sender->pager);
+	supply->before = sender->stats.supplied.pulled +
+			 sender->stats.supplied.pushed;
+}
+
+/* What --timeout says, or less. */
+static unsigned int patience_ms(const struct sender *sender)
+{
+	return (unsigned int)sender->options->timeout;
+}
+
+static int connect_pull(struct sender *sender)
+{
+	struct pull *pull = &sender->supply.pull;
+	uint64_t timeout = sender->options->timeout * NSEC_PER_MSEC;
+	int ret;
+
+	sender->supply.joined_pull = false;
+	if (conn_connect(&pull->conn, sender->options->to, timeout))
+		return -1;
+	pull->conn.frame = on_pull;
+	pull->conn.arg = pull;
+	pull_begin(pull);
+	if (join(sender, &pull->conn, "pull"))
+		return -1;
+	ret = loop_until(has_joined_pull, sender, patience_ms(sender));
+	if (ret > 0)
+		return fail("%s does not answer on a second connection",
+			    pull->conn.peer);
+	return ret;
+}
+
+int supply_connect(struct sender *sender)
+{
+	struct supply *supply = &sender->supply;
+
+	pull_init(&supply->pull, &sender->pager, &supply->prepage,
+		  &sender->stats.supplied);
+	prepare(sender);
+	return connect_pull(sender);
+}
+
+int supply_stale(struct sender *sender)
+{
+	struct supply *supply = &sender->supply;
+	struct conn *conn = &sender->conn;
+	uint64_t stale = pages_lacking(&sender->pager);
+	unsigned int i;
+
+	for (i = 0; i < sender->vm.rams; i++)
+		if (bits_send(conn, WIRE_STALE, i,
+			      sender->pager.pages[i].stale,
+			      sender->vm.ram[i].mf.pages))
+			return -1;
+	supply->lacking = stale;
+	sender->stats.supplied.used = true;
+	sender->stats.supplied.stale = stale;
+	return conn_send(conn, WIRE_DEMAND, stale, NULL, 0);
+}
+
+/* Sends @n neighbours, less those that are zero. */
+static int push_run(struct sender *sender, unsigned int number, uint64_t page,
+		    uint64_t n)
+{
+	struct pager *pager = &sender->pager;
+	struct ram *ram = &sender->vm.ram[number];
+	uint64_t end = page + n, at = page;
+	int64_t got, k;
+
+	while (at < end) {
+		got = mf_hash(sender->vm.session, &ram->mf, 0, at, end - at, 0,
+			      pager->digests, PUSH_PAGES, &at);
+		if (got < 0)
+			return fail("cannot read %s: %s", ram->path,
+				    strerror((int)-got));
+		for (k = 0; k < got; k++) {
+			const struct migrate_fast_digest *digest =
+				&pager->digests[k];
+			bool zero = digest->flags & MIGRATE_FAST_DIGEST_ZERO;
+
+			/* Before anything waits: a fault may want it too. */
+			bitmap_clear(pager->pages[number].stale, digest->page);
+			sender->stats.supplied.pushed++;
+			sender->stats.supplied.zero += zero;
+			if (zero ? gather_zero(&pager->gather, number,
+					       digest->page) :
+				   gather_page(&pager->gather, number,
+					       digest->page))
+				return -1;
+			if (!zero)
+				pages_sent(pager, number, digest->page);
+		}
+	}
+	return 0;
+}
+
+/*
+ * What lies in queues of the network delays the answers to faults: no more
+ * of it than keeps the line busy.
+ */
+static int wait_for_room(struct sender *sender)
+{
+	struct conn *conn = &sender->conn;
+
+	for (;;) {
+		uint64_t window = conn_window(conn, AHEAD_MS);
+
+		if (conn_in_flight(conn) <= (window > AHEAD_BYTES ? window :
+					     AHEAD_BYTES))
+			return loop_check();
+		if (loop_once(2))
+			return -1;
+	}
+}
+
+static void tell_progress(struct sender *sender)
+{
+	const struct supplied *supplied = &sender->stats.supplied;
+	uint64_t sent = supplied->pulled + supplied->pushed -
+			sender->supply.before;
+
+	if (sent <= sender->supply.lacking)
+		progress_done(&sender->progress, sender->stats.total_pages -
+			      (sender->supply.lacking - sent));
+}
+
+static int push(struct sender *sender)
+{
+	struct supply *supply = &sender->supply;
+	unsigned int ram;
+	uint64_t page, n;
+
+	while (!supply->complete) {
+		n = prepage_next(&supply->prepage, PUSH_PAGES, &ram, &page);
+		if (!n)
+			break;
+		if (push_run(sender, ram, page, n) ||
+		    gather_flush(&sender->pager.gather) ||
+		    wait_for_room(sender))
+			return -1;
+		if (!supply->held && hook("push"))
+			return -1;
+		supply->held = true;
+		tell_progress(sender);
+	}
+	return 0;
+}
+
+static bool is_pulled(void *arg)
+{
+	return pull_idle(&((struct sender *)arg)->supply.pull);
+}
+
+static bool is_complete(void *arg)
+{
+	struct supply *supply = &((struct sender *)arg)->supply;
+
+	return supply->complete || supply->misses;
+}
+
+/* With both connections: until the destination lacks nothing. */
+static int bring(struct sender *sender)
+{
+	struct supply *supply = &sender->supply;
+
+	while (!supply->complete) {
+		/* Told again if something went astray, which nothing should. */
+		supply->misses = false;
+		if (push(sender) || loop_until(is_pulled, sender, 0) ||
+		    conn_send(&sender->conn, WIRE_PUSHED, 0, NULL, 0) ||
+		    conn_send(&supply->pull.conn, WIRE_PUSHED, 0, NULL, 0) ||
+		    loop_until(is_complete, sender, 0))
+			return -1;
+		if (!supply->complete)
+			prepare(sender);
+	}
+	return 0;
+}
+
+/*
+ * The VM here has stood still all the time: then nothing was written. Whatever
+ * was would be wrong over there, and must not go unnoticed.
+ */
+static int check_frozen(struct sender *sender)
+{
+	struct mf_harvested sum;
+
+	if (sender->options->resume)
+		return 0;
+	if (pages_harvest(&sender->pager, &sum))
+		return -1;
+	if (!sum.dirty)
+		return 0;
+	sender->supply.given_up = true;
+	return fail("%llu pages of the VM were written here after it was stopped, by somebody who is none of its devices: what runs over there may be damaged",
+		    (unsigned long long)sum.dirty);
+}
+
+static bool connected(const struct sender *sender)
+{
+	return conn_open(&sender->conn) && conn_open(&sender->supply.pull.conn);
+}
+
+static void drop(struct sender *sender)
+{
+	struct gather *gather = &sender->pager.gather;
+	unsigned int i;
+
+	conn_reset(&sender->conn);
+	pull_end(&sender->supply.pull);
+	/* Gathered, but never sent. */
+	gather->nr_frames = 0;
+	gather->bytes = 0;
+	for (i = 0; i < sender->vm.rams; i++)
+		memset(sender->pager.pages[i].stale, 0,
+		       bitmap_words(sender->vm.ram[i].mf.pages) * 8);
+}
+
+static int rejoin(struct sender *sender)
+{
+	struct supply *supply = &sender->supply;
+	struct conn *conn = &sender->conn;
+	uint64_t timeout = sender->options->timeout * NSEC_PER_MSEC;
+	int ret;
+
+	drop(sender);
+	supply->joined_push = false;
+	supply->misses = false;
+	if (conn_connect(conn, sender->options->to, timeout))
+		return -1;
+	conn->frame = sender_frame;
+	conn->arg = sender;
+	if (join(sender, conn, "push"))
+		return -1;
+	ret = loop_until(has_joined_push, sender, patience_ms(sender));
+	if (ret > 0)
+		return fail("%s does not say which memory it lacks",
+			    conn->peer);
+	if (ret)
+		return -1;
+	prepare(sender);
+	if (connect_pull(sender))
+		return -1;
+	sender->stats.supplied.rejoined++;
+	return 0;
+}
+
+/* Until both connections stand, or --timeout has passed. */
+static int connect_again(struct sender *sender)
+{
+	uint64_t end = now_ns() + sender->options->timeout * NSEC_PER_MSEC;
+
+	for (;;) {
+		if (!rejoin(sender))
+			return 0;
+		if (loop_signal() || sender->supply.given_up ||
+		    now_ns() >= end)
+			return -1;
+		free(fail_take());
+		/* The peer may need a moment to see that all is lost. */
+		if (loop_sleep(AGAIN_NS))
+			return -1;
+	}
+}
+
+static int verify(struct sender *sender)
+{
+	uint64_t began = now_ns();
+	int ret;
+
+	if (!sender->options->verify)
+		return 0;
+	if (!json_is_true(json_object_get(sender->stats.arrived, "tracked"))) {
+		note("not verified: what the VM has written over there is not known (recv was started anew, or send without --verify)");
+		return 0;
+	}
+	ret = verify_after(sender);
+	sender->stats.verify_after_ms = ms_since(began);
+	return ret;
+}
+
+static void count(struct sender *sender, uint64_t began)
+{
+	struct supplied *supplied = &sender->stats.supplied;
+	struct prepage *prepage = &sender->supply.prepage;
+
+	supplied->prepaged += prepage->pushed;
+	supplied->judged += prepage->judged;
+	supplied->hits += prepage->hits;
+	supplied->ms = ms_since(began);
+	prepage->pushed = 0;
+	prepage->judged = 0;
+	prepage->hits = 0;
+}
+
+int supply(struct sender *sender)
+{
+	const struct options *options = sender->options;
+	uint64_t began = now_ns();
+	char *text;
+	int ret;
+
+	progress_phase(&sender->progress, "supplying");
+	if (options->max_bandwidth) {
+		rate_set(&sender->rate, options->max_bandwidth);
+		sender->pager.gather.rate = &sender->rate;
+	}
+	/* An interrupt leaves the VM where it is: see left_behind(). */
+	loop_uncancellable(false);
+	if (connected(sender))
+		conn_hurry(&sender->conn, false);
+	for (;;) {
+		ret = connected(sender) ? 0 : connect_again(sender);
+		if (ret)
+			break;
+		ret = bring(sender);
+		count(sender, began);
+		if (!ret)
+			ret = check_frozen(sender) || verify(sender) ? -1 : 0;
+		if (!ret || loop_signal() || sender->supply.given_up)
+			break;
+		text = fail_take();
+		note("%s; connecting again", text);
+		free(text);
+		drop(sender);
+	}
+	loop_uncancellable(true);
+	return ret;
+}
+
+void supply_free(struct sender *sender)
+{
+	conn_close(&sender->supply.pull.conn);
+	free(sender->supply.pull.queue);
+	free(sender->supply.rams);
+}
