@@ -13,10 +13,10 @@ TOOL = os.path.join(TOP, "build/tools/migrate-fast")
 PORT = 4444
 # Emulated hosts on a busy machine are slow in everything. Where it is not what a test is
 # about, the predicted downtime does not end a migration.
-LIMIT = ["--downtime-limit", "30000"]
+LIMIT = ["--mode", "precopy", "--downtime-limit", "30000"]
 
 # Exit status of the tool.
-MOVED, FAILED, USAGE, UNKNOWN, STRANDED = range(5)
+MOVED, FAILED, USAGE, UNKNOWN, STRANDED, SPLIT = range(6)
 
 
 def command(words, env=None):
@@ -158,6 +158,36 @@ class Move:
             self.vm.proc.wait(30)
         except TimeoutError:
             raise AssertionError(f"the source's QEMU still runs\n{self.text()}") from None
+
+    def is_split(self, timeout=300):
+        """send has given up: the VM runs over there, and lacks what is here."""
+        rc = self.send.wait(timeout)
+        assert rc == SPLIT, f"send returned {rc}, not {SPLIT}\n{self.text()}"
+        self.says(self.send, ["send --resume", "memory intact"])
+        assert self.result()["result"] == "split", self.text()
+        self.source_waits()
+
+    def source_waits(self):
+        """The source's VM stands still, as it was stopped."""
+        assert self.vm.status() in ("paused", "postmigrate"), \
+            f"the source's VM is {self.vm.status()}\n{self.text()}"
+        assert "RESUME" not in events_of(self.vm), f"the VM runs twice\n{self.text()}"
+
+    def session(self):
+        return self.send.events("start")[0]["session"]
+
+    def resume_send(self, *args, env=None):
+        """Another send finishes the work of the first one."""
+        self.send = Tool(self.vm.host, [
+            "send", "--resume", "--qmp", self.vm.qmp_path, "--to",
+            f"{self.twin.host.addr}:{PORT}", "--session", self.session(), "--json",
+            *args], env)
+
+    def resume_recv(self, *args):
+        """Another recv takes over."""
+        self.recv = Tool(self.twin.host, ["recv", "--resume", "--qmp", self.twin.qmp_path,
+                                          "--listen", f":{PORT}", "--json", *args])
+        wait_listening(self.recv, PORT)
 
     def send_failed(self, *keywords, rc=FAILED, timeout=300):
         """send must fail, say why, and leave the VM running at the source."""
@@ -370,6 +400,15 @@ class Scenario:
                   f"{len(result['rounds'])} rounds, {result['wire_bytes'] >> 10} KiB, "
                   f"pages raw {pages['raw']} zero {pages['zero']} "
                   f"unchanged {pages['unchanged']}")
+        followed = result.get("postcopy")
+        if followed:
+            us = followed.get("fault_us", {})
+            self.note(f"followed in {followed['ms'] / 1000:.1f} s: stale "
+                      f"{followed['stale']}, pulled {followed['pulled']}, pushed "
+                      f"{followed['pushed']}, prepaged {followed['prepaged']}; faults "
+                      f"{followed.get('faults')}, {followed.get('went_on')} went on, "
+                      f"us {us}; sent twice {result['sent_twice']}, "
+                      f"more {result['sent_more']}")
 
     def finish(self):
         return self.tests.finish()

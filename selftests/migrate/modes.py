@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Whole migrations of a working guest in each mode, to and fro between two hosts.
+
+Verified by the tool: in post-copy, when all of the memory has followed, each page that
+the guest has not written by then; and by the guest's own programs.
+"""
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# pylint: disable=wrong-import-position
+from migrate.move import Move, Scenario, Work, discard, must_answer
+from migrate.redis_load import RedisLoad
+from vm import Bed
+
+
+class Modes(Scenario):
+    def __init__(self, bed):
+        super().__init__(bed)
+        self.vm = self.guest(disk=bed.disk(size_mb=64), append="init_on_free=1")
+        self.works = [Work(self.vm, "writer 16 hot=1 rate=500"),
+                      Work(self.vm, "disk /dev/vda 1 rate=50")]
+        self.load = RedisLoad(self.b, self.vm.addr, clients=2, keys=200,
+                              pause=0.02).start()
+
+    def move(self, mode, *args, **options):
+        twin = self.vm.twin(self.other(self.vm.host)).start()
+        try:
+            move = Move(self.vm, twin, verify=True, args=["--mode", mode, *args], **options)
+            result = move.moved()
+        except BaseException:
+            discard(twin)
+            raise
+        left, self.vm = self.vm, twin
+        discard(left)
+        self.tell(result)
+        assert result["mode"] == mode
+        assert result["verified"], "not verified"
+        must_answer(self.vm)
+        for work in self.works:
+            work.guest = self.vm
+            work.verify()
+        assert not self.load.errors, self.load.errors
+        move.nothing_left()
+        return result
+
+    def followed(self, result):
+        """Memory has followed the VM, all of it and no more."""
+        followed = result["postcopy"]
+        sent = followed["pulled"] + followed["pushed"]
+        assert sent == followed["stale"], f"{sent} pages sent of {followed['stale']} stale"
+        assert followed["filled"] <= sent
+        assert followed["rejoined"] == 0
+        times = followed["fault_us"]
+        assert times["p50"] <= times["p95"] <= times["p99"] <= times["max"]
+        assert not any(each["stopped"] for each in result["rounds"]), \
+            "pages travelled while the VM was stopped"
+
+    def postcopy(self):
+        result = self.move("postcopy")
+        self.followed(result)
+        assert result["pages"]["raw"] == 0, "something was copied before the stop"
+        assert result["sent_twice"] == 0, "a page was sent twice"
+        assert result["postcopy"]["stale"] < result["pages"]["total"] * 3 / 4, \
+            "zero pages are stale"
+        assert result["postcopy"]["faults"] > 0, "nobody has waited for anything?"
+
+    def three_stage(self):
+        result = self.move("three-stage")
+        self.followed(result)
+        assert len(result["rounds"]) == 1
+        assert result["sent_more"] == 0, "a page was sent three times"
+        assert result["postcopy"]["stale"] < result["pages"]["raw"] / 2
+
+    def hybrid(self):
+        result = self.move("hybrid", "--max-downtime", 1)
+        assert len(result["rounds"]) >= 2 or "postcopy" not in result
+        if "postcopy" in result:
+            self.followed(result)
+
+    def auto(self):
+        """Here it meets what it is asked for, and takes no risk."""
+        result = self.move("auto", "--max-downtime", 20000)
+        assert "postcopy" not in result, "post-copy without need"
+
+    def forbidden(self):
+        result = self.move("auto", "--max-downtime", 1, "--no-postcopy")
+        assert "postcopy" not in result, "post-copy though it was forbidden"
+
+    def finish(self):
+        with self.test("the guest's own checks, and those of redis' clients"):
+            self.load.stop()
+            wrong = self.load.verify()
+            self.load.close()
+            assert not wrong, "\n".join(wrong[:20])
+            for work in self.works:
+                work.end()
+        return super().finish()
+
+
+def main():
+    repeat = int(os.environ.get("MF_REPEAT", "1"))
+    with Bed(name="modes") as bed:
+        modes = Modes(bed)
+        for _ in range(repeat):
+            with modes.test("three-stage"):
+                modes.three_stage()
+            with modes.test("postcopy"):
+                modes.postcopy()
+            with modes.test("hybrid"):
+                modes.hybrid()
+            with modes.test("auto, where pre-copy is good enough"):
+                modes.auto()
+            with modes.test("auto, post-copy forbidden"):
+                modes.forbidden()
+        return modes.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Post-copy is disturbed: the network is cut, either end is killed, a host dies.
+
+The VM runs at the destination and lacks memory that only the source has. It waits where
+it needs some of it, and sees nothing wrong; the source stays paused, and intact. What
+goes on again brings all of it.
+"""
+import contextlib
+import os
+import random
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# pylint: disable=wrong-import-position
+from migrate.move import (FAILED, MOVED, SPLIT, TOOL, Move, Scenario, Work, discard, hooks,
+                          resolve)
+from vm import AgentError, Bed, QmpError
+
+PATIENT = ["--timeout", "5000"]
+
+
+class Resume(Scenario):
+    def __init__(self, bed):
+        super().__init__(bed)
+        seed = os.environ.get("MF_SEED", str(time.time_ns()))
+        self.note(f"MF_SEED={seed}")
+        self.random = random.Random(seed)
+        self.vm = self.guest(append="init_on_free=1")
+        self.work = Work(self.vm, "writer 16 hot=1 rate=300")
+
+    def begin(self, twin, mode="postcopy", hold=2000, verify=False):
+        """Up to the moment when the first pages have followed the VM."""
+        move = Move(self.vm, twin, verify=verify, args=["--mode", mode, *PATIENT],
+                    recv_args=PATIENT, send_env=hooks(push=hold))
+        move.send.wait_hook("push")
+        assert twin.status() == "running", move.text()
+        return move
+
+    def lives(self, move):
+        """Finished: the guest is at the destination, whole, and nothing is left."""
+        result = move.moved()
+        self.tell(result)
+        discard(self.vm)
+        self.vm = self.work.guest = move.twin
+        self.work.verify()
+        move.nothing_left()
+        left = self.vm.host.run("ls /run/migrate-fast.d 2>/dev/null").out.split()
+        assert not left, f"records left: {left}"
+        caps = {cap["capability"] for cap in self.vm.qmp("query-migrate-capabilities")
+                if cap["state"]}
+        assert "x-ignore-shared" not in caps, "x-ignore-shared was left on"
+        return result
+
+    @contextlib.contextmanager
+    def case(self, name):
+        with self.test(name):
+            twin = self.vm.twin(self.other(self.vm.host)).start()
+            try:
+                yield twin
+            except BaseException:
+                self.pick_up(twin)
+                raise
+            finally:
+                self.mend()
+                if self.vm is not twin:
+                    twin.kill()
+                    discard(twin)
+
+    def pick_up(self, twin):
+        """After a failure: a guest for the tests to come, if there is one."""
+        self.rescue()
+        with contextlib.suppress(AgentError, QmpError):
+            if self.vm.status() != "running":
+                twin.kill()
+                self.vm.qmp("cont")
+
+    # The network
+
+    def short_cut(self):
+        """Both ends notice, and find each other again."""
+        with self.case("network cut, both ends connect again") as twin:
+            move = self.begin(twin, hold=1000, verify=True)
+            self.cut()
+            time.sleep(7)
+            self.mend()
+            result = self.lives(move)
+            assert result["verified"]
+            assert result["postcopy"]["rejoined"] >= 1
+
+    def long_cut(self):
+        with self.case("network cut for long: send --resume") as twin:
+            move = self.begin(twin, mode="three-stage", hold=500)
+            self.cut()
+            move.is_split()
+            self.mend()
+            # It is not for resolve to end the QEMU whose memory is wanted.
+            result = resolve(move)
+            assert result.rc == SPLIT, f"{result}\n{move.text()}"
+            move.source_waits()
+            move.resume_send()
+            self.lives(move)
+
+    # Somebody dies
+
+    def sender_killed(self):
+        with self.case("sender killed: send --resume") as twin:
+            move = self.begin(twin, hold=20000)
+            move.send.kill()
+            assert move.send.wait(30) == 137
+            move.guard_ends()
+            move.recv.wait_for("waiting for the source", 60)
+            move.source_waits()
+            self.resume(move)
+            result = self.lives(move)
+            assert result["mode"] == "postcopy" or result["postcopy"]["rejoined"] == 1
+
+    @staticmethod
+    def resume(move):
+        move.resume_send()
+
+    def receiver_killed(self):
+        with self.case("receiver killed: recv --resume, and send finds it") as twin:
+            move = self.begin(twin, hold=500)
+            move.recv.kill()
+            assert move.recv.wait(30) == 137
+            time.sleep(1)
+            move.resume_recv()
+            self.lives(move)
+
+    def both_killed(self):
+        with self.case("both killed: recv --resume and send --resume") as twin:
+            move = self.begin(twin, hold=20000)
+            move.recv.kill()
+            move.send.kill()
+            assert move.recv.wait(30) == 137
+            assert move.send.wait(30) == 137
+            move.guard_ends()
+            move.source_waits()
+            move.resume_recv()
+            move.resume_send()
+            self.lives(move)
+
+    def interrupted(self):
+        """Ctrl-C: the VM stays where it is, and so does its memory."""
+        with self.case("Ctrl-C at the sender: send --resume") as twin:
+            move = self.begin(twin, hold=20000)
+            move.send.kill(signal.SIGINT)
+            move.is_split()
+            move.resume_send()
+            self.lives(move)
+
+    # At random moments
+
+    def at_random(self, number):
+        mode = self.random.choice(["postcopy", "three-stage"])
+        after = self.random.uniform(0, 4)
+        who = self.random.choice(["send", "recv", "both", "network"])
+        with self.case(f"number {number}: {who} after {after:.2f} s of {mode}") as twin:
+            move = Move(self.vm, twin, args=["--mode", mode, *PATIENT], recv_args=PATIENT)
+            move.send.wait_phase("supplying")
+            time.sleep(after)
+            if who == "network":
+                self.cut()
+                time.sleep(self.random.uniform(0, 8))
+                self.mend()
+            if who in ("recv", "both"):
+                move.recv.kill()
+            if who in ("send", "both"):
+                move.send.kill()
+            self.go_on(move)
+            self.lives(move)
+
+    def go_on(self, move):
+        """Whatever has died, start another."""
+        if move.recv.running:
+            time.sleep(1)
+        if not move.recv.running and move.recv.wait(1) != MOVED:
+            if not self.recorded(move.twin):
+                return
+            move.resume_recv()
+        time.sleep(1)
+        if not move.send.running and move.send.wait(1) != MOVED:
+            move.guard_ends()
+            if move.vm.proc.running:
+                move.resume_send()
+
+    @staticmethod
+    def recorded(twin):
+        return twin.host.run("ls /run/migrate-fast.d/*.json 2>/dev/null").out.strip()
+
+    # The one case that loses what the VM did since
+
+    def host_died(self):
+        """The destination dies: told as such; the source is paused, and intact."""
+        with self.case("the destination dies: told so, the source stays intact") as twin:
+            move = self.begin(twin, hold=500)
+            move.recv.kill()
+            twin.kill()
+            move.is_split()
+            move.says(move.send, ["has died"])
+            move.source_waits()
+            # Nothing but the operator's word lets it run, as it was when it was stopped.
+            assert resolve(move, "--word", "source").rc == FAILED
+            assert self.vm.status() == "running"
+            self.work.guest = self.vm
+
+    def given_up(self):
+        """abort: who waits for absent memory gets a signal, and QEMU can end."""
+        with self.case("abort ends a VM whose memory will not come") as twin:
+            move = self.begin(twin, hold=20000)
+            move.send.kill()
+            move.recv.kill()
+            assert move.send.wait(30) == 137
+            assert move.recv.wait(30) == 137
+            result = twin.host.run(f"{TOOL} abort --qmp {twin.qmp_path}")
+            assert result.rc == 0, result.out
+            assert "given up" in result.out
+            again = twin.host.run(f"{TOOL} abort --qmp {twin.qmp_path}")
+            assert again.rc == FAILED and "nothing to resume" in again.out, again.out
+            # The guest touches absent memory sooner or later.
+            twin.proc.wait(60)
+            move.guard_ends()
+            move.source_waits()
+
+
+def main():
+    repeat = int(os.environ.get("MF_REPEAT", "1"))
+    with Bed(name="resume") as bed:
+        resume = Resume(bed)
+        resume.short_cut()
+        resume.long_cut()
+        resume.sender_killed()
+        resume.receiver_killed()
+        resume.both_killed()
+        resume.interrupted()
+        for number in range(repeat if repeat > 1 else 2):
+            resume.at_random(number + 1)
+        with resume.test("the guest's own checks"):
+            resume.work.verify()
+        resume.host_died()
+        resume.given_up()
+        return resume.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
