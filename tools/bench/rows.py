@@ -9,20 +9,24 @@ import statistics
 
 class Row:
     """name: for BENCH= and results.json; samples: names of those it is made of;
-    limit: a number, or one for each kernel."""
+    limit: a number, or one for each kernel; fold: what makes one figure of samples."""
 
-    def __init__(self, group, name, text, unit, limit, *samples):
+    def __init__(self, group, name, text, unit, limit, *samples, fold=statistics.median):
         self.group = group
         self.name = name
         self.text = text
         self.unit = unit
         self.limit = limit
         self.samples = samples
+        self.fold = fold
 
     def value(self, taken):
         """One median, or the ratio of two."""
-        medians = [statistics.median(taken[name]) for name in self.samples]
-        return medians[0] if len(medians) == 1 else medians[0] / medians[1]
+        folded = [self.fold(taken[name]) for name in self.samples]
+        if len(folded) == 1:
+            return folded[0]
+        # Nothing of nothing is no loss.
+        return folded[0] / folded[1] if folded[1] else float(folded[0] > 0)
 
     def result(self, kernel, taken):
         value = self.value(taken)
@@ -63,4 +67,19 @@ ROWS = [
         X, 1.0, "migrate.ours.ms", "migrate.qemu.ms"),
     Row("migrate", "migrate-downtime", "downtime seen by a client / QEMU's pre-copy",
         X, 1.0, "migrate.ours.gap_ms", "migrate.qemu.gap_ms"),
+    Row("modes", "modes-low-time", "three-stage / QEMU's pre-copy, low dirtying rate: time",
+        X, 0.64, "modes.low.three-stage.ms", "modes.low.qemu.ms"),
+    Row("modes", "modes-low-pages", "three-stage / QEMU's pre-copy, low dirtying rate: pages",
+        X, 0.78, "modes.low.three-stage.pages", "modes.low.qemu.pages"),
 ]
+for mode in ("three-stage", "hybrid", "postcopy", "auto"):
+    ROWS.append(Row("modes", f"modes-{mode}-finished",
+                    f"{mode}, guest writes twice the link's rate: left unfinished",
+                    "of runs", 0, f"modes.fast.{mode}.unfinished", fold=max))
+    for what, sample in (("time", "ms"), ("bytes", "bytes"), ("downtime", "gap_ms"),
+                         ("work-lost", "lost")):
+        ROWS.append(Row("modes", f"modes-{mode}-{what}",
+                        f"{mode} / QEMU's post-copy, guest writes twice the link's rate: "
+                        f"{what.replace('-', ' ')}",
+                        X, 1.0, f"modes.fast.{mode}.{sample}",
+                        f"modes.fast.qemu-postcopy.{sample}"))

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest under work that moves to and fro between two hosts, and what each move takes.
+
+It runs a program that writes pages, and a redis server that is asked and told from outside
+through the service network. Taken for each move, from outside, the same way for all:
+  bytes   what left both hosts through the migration link, by the NICs' counters
+  ms      from the order until all of the guest is over there, and runs
+  gap_ms  the longest time in which no client of redis got an answer. The clients stay
+          connected. This is the downtime and all that the guest and the network need to
+          come back, and whatever else delays answers while pages are copied
+  lost    answers that the clients did not get in time: in each 100 ms from the order until
+          the end, how many are missing to what is usual, all together
+Further samples: what the way says of itself, and when the longest gap began, counted from
+the end (gap_at_ms). Nothing of the work may be lost: the writer and the redis clients verify
+all they wrote.
+"""
+import time
+
+from micro import Failed
+from move import Work, discard
+from redis_load import RedisLoad
+from vm import Guest
+from ways import PATIENCE
+
+# Seconds that the guest works before the order and after the end.
+MARGIN = 2.0
+SLICE = 0.1
+
+
+def sent(hosts):
+    return sum(host.sent_bytes() for host in hosts)
+
+
+def lost(load, began, ended, usual):
+    """Answers missing in each slice, added up."""
+    times = sorted(when for client in load.clients for when in list(client.answers)
+                   if began <= when < ended)
+    slices = [0] * max(int((ended - began) / SLICE), 1)
+    for when in times:
+        slices[min(int((when - began) / SLICE), len(slices) - 1)] += 1
+    return sum(max(usual * SLICE - got, 0) for got in slices)
+
+
+class Subject:
+    """group: first part of the samples' names; options: of Guest."""
+
+    def __init__(self, group, hosts, say, work, **options):
+        self.group = group
+        self.hosts = hosts
+        self.say = say
+        self.vm = Guest(hosts[0], "vm1", **options).start().wait_up()
+        self.work = Work(self.vm, work)
+        self.load = RedisLoad(hosts[0], self.vm.addr, clients=4, keys=500,
+                              size=1500).start()
+        self.taken = {}
+
+    def take(self, way, **samples):
+        for name, value in samples.items():
+            self.taken.setdefault(f"{self.group}.{way}.{name}", []).append(value)
+
+    def wait_answers(self, since):
+        """A gap ends with an answer: wait until every client has one."""
+        end = time.monotonic() + PATIENCE
+        while not all(client.answers[-1] > since for client in self.load.clients):
+            if self.load.errors or time.monotonic() > end:
+                raise Failed("no answer from redis: " + "; ".join(self.load.errors))
+            time.sleep(0.05)
+
+    def move(self, name, way):
+        """One move, if the way finishes, and what it took."""
+        other = self.hosts[1] if self.vm.host is self.hosts[0] else self.hosts[0]
+        twin = self.vm.twin(other).start()
+        self.wait_answers(time.monotonic())
+        quiet = time.monotonic()
+        served = self.load.requests
+        time.sleep(MARGIN)
+        usual = (self.load.requests - served) / (time.monotonic() - quiet)
+        before = sent(self.hosts)
+        began, ended, told = way(self.vm, twin)
+        wire = sent(self.hosts) - before
+        self.wait_answers(ended)
+        time.sleep(MARGIN)
+        gap, since = self.load.gap(began)
+        self.take(name, bytes=wire, ms=round(1000 * (ended - began)),
+                  gap_ms=round(1000 * gap), gap_at_ms=round(1000 * (since - ended)),
+                  lost=round(lost(self.load, began, ended, usual)),
+                  usual=round(usual, 1), **told)
+        moved = not told["unfinished"]
+        self.say(f"{name}: {'' if moved else 'given up after '}{wire / 1e6:.1f} MB, "
+                 f"{ended - began:.1f} s, no answer for {1000 * gap:.0f} ms")
+        if moved:
+            left, self.vm, self.work.guest = self.vm, twin, twin
+        else:
+            left = twin
+        discard(left)
+        self.work.verify()
+
+    def finish(self):
+        usual = self.load.usual_gap(time.monotonic())
+        self.take("usual", gap_ms=round(1000 * usual, 1))
+        self.load.stop()
+        wrong = self.load.verify()
+        if wrong:
+            raise Failed("redis: " + "; ".join(wrong[:5]))
+        self.load.close()
+        self.work.end()
+        discard(self.vm)
+        return self.taken

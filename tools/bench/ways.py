@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Ways to move a guest to its waiting twin: by migrate-fast, by QEMU itself.
+
+Each is called with both, and returns when it began and ended, and what was said of it:
+told_ms, downtime_ms, pages (sent, of 4 KiB), unfinished (0, or 1 if it was given up:
+then the guest runs on where it was).
+"""
+import time
+
+from micro import Failed
+from move import Tool, wait_listening
+
+PORT = 4444
+PATIENCE = 400
+
+
+def wait_running(twin, end):
+    while twin.status() in ("inmigrate", "paused"):
+        if time.monotonic() > end:
+            raise Failed(f"the destination does not run: {twin.status()}")
+        time.sleep(0.02)
+
+
+class Ours:
+    """migrate-fast send, with arguments."""
+
+    def __init__(self, *args, gives_up=False):
+        self.args = [str(arg) for arg in args]
+        self.gives_up = gives_up
+
+    def __call__(self, vm, twin):
+        recv = Tool(twin.host, ["recv", "--qmp", twin.qmp_path, "--listen", f":{PORT}",
+                                "--json"])
+        wait_listening(recv, PORT)
+        began = time.monotonic()
+        send = Tool(vm.host, ["send", "--qmp", vm.qmp_path, "--to",
+                              f"{twin.host.addr}:{PORT}", "--json", *self.args])
+        rc = send.wait(PATIENCE)
+        if rc and not (rc == 1 and self.gives_up):
+            raise Failed(f"migrate-fast send returned {rc}:\n{send.output}\n{recv.output}")
+        if not rc:
+            wait_running(twin, began + PATIENCE)
+        ended = time.monotonic()
+        result = send.events("result")[-1]
+        recv.wait(60)
+        return began, ended, {"told_ms": result["total_ms"], "unfinished": int(rc > 0),
+                              "downtime_ms": result["downtime_ms"],
+                              "pages": result["pages"]["raw"]}
+
+
+class Qemu:
+    """QEMU's own migration; limit: seconds after which it is cancelled; postcopy: switch to
+    it after the first pass over all memory."""
+
+    def __init__(self, downtime, capabilities=(), postcopy=False, limit=None):
+        self.downtime = downtime
+        self.capabilities = list(capabilities) + (["postcopy-ram"] if postcopy else [])
+        self.postcopy = postcopy
+        self.limit = limit
+
+    def __call__(self, vm, twin):
+        for guest in (vm, twin):
+            # Ours may have been at this QEMU before.
+            state = {"x-ignore-shared": False, "auto-converge": False, "postcopy-ram": False}
+            state.update({name: True for name in self.capabilities})
+            guest.qmp("migrate-set-capabilities",
+                      capabilities=[{"capability": name, "state": value}
+                                    for name, value in state.items()])
+        # The default bandwidth, 1 Gbit/s, is never the limit here.
+        vm.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 30,
+                                            "downtime-limit": self.downtime})
+        uri = f"tcp:{twin.host.addr}:{PORT}"
+        twin.qmp("migrate-incoming", uri=uri)
+        began = time.monotonic()
+        vm.qmp("migrate", uri=uri)
+        info = self._wait(vm, began)
+        finished = info["status"] == "completed"
+        if finished:
+            wait_running(twin, began + PATIENCE)
+        return began, time.monotonic(), {
+            "told_ms": info.get("total-time", 0), "downtime_ms": info.get("downtime", 0),
+            "pages": info["ram"]["normal"], "unfinished": int(not finished)}
+
+    def _wait(self, vm, began):
+        switched = False
+        while True:
+            info = vm.qmp("query-migrate")
+            status = info.get("status")
+            # It can say completed with figures of zero at first.
+            if status == "completed" and info.get("total-time") or status == "cancelled":
+                return info
+            passed = time.monotonic() - began
+            if status == "failed" or passed > PATIENCE:
+                raise Failed(f"QEMU's migration: {info}")
+            if self.postcopy and not switched and \
+                    info.get("ram", {}).get("dirty-sync-count", 0) > 1:
+                vm.qmp("migrate-start-postcopy")
+                switched = True
+            if self.limit and passed > self.limit and status == "active":
+                vm.qmp("migrate_cancel")
+            time.sleep(0.05)
