@@ -120,7 +120,7 @@ int cmd_abort(const struct options *options)
 	ret = record ? give_up(&vm, record) : no_record(options->qmp);
 	if (ret)
 		note("failed: %s", fail_text());
-	else
+	if (record && !ret)
 		record_remove(json_string_value(json_object_get(record,
 								"session")));
 	json_decref(record);

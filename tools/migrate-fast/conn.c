@@ -332,6 +332,16 @@ uint64_t conn_in_flight(const struct conn *conn)
 	       (uint64_t)bytes;
 }
 
+uint64_t conn_rate(const struct conn *conn)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(conn->sock, IPPROTO_TCP, TCP_INFO, &info, &len))
+		return 0;
+	return info.tcpi_delivery_rate;
+}
+
 uint64_t conn_window(const struct conn *conn, double ms)
 {
 	struct tcp_info info = { 0 };

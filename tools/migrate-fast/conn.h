@@ -75,6 +75,8 @@ void conn_reset(struct conn *conn);
 void conn_move(struct conn *to, struct conn *from);
 /* Bytes that the peer has not acknowledged yet. */
 uint64_t conn_in_flight(const struct conn *conn);
+/* Bytes per second that arrive, as last seen; 0: not known. */
+uint64_t conn_rate(const struct conn *conn);
 /* Bytes that the network takes in @ms beyond the shortest round trip. */
 uint64_t conn_window(const struct conn *conn, double ms);
 /* Lets few bytes wait in the socket, so that later ones can be urgent. */

@@ -6,8 +6,9 @@
  * window of pages ahead of its last fault. If the next fault lies just beyond
  * what was pushed, the guest has gone past all of it without a fault: the
  * window doubles. If it lies elsewhere the distance is taken for the stride,
- * or, when there was one, their greatest common divisor, and the window is
- * small again. The stream that has faulted last goes first. What no stream
+ * and the window is small again. Faults may be some strides apart, where the
+ * window held what lay between by chance: if the distance and the stride that
+ * was thought have a common divisor, that is the stride. The stream that has faulted last goes first. What no stream
  * asks for goes in ascending order.
  */
 #include <string.h>
@@ -92,11 +93,14 @@ static void turn_to(struct prepage *prepage, struct prepage_stream *stream,
 {
 	int64_t distance = (int64_t)(page - stream->last);
 	uint64_t length = (uint64_t)(distance < 0 ? -distance : distance);
+	uint64_t common = 1;
 
 	if (stream->stride)
-		length = gcd(length, (uint64_t)(stream->stride < 0 ?
+		common = gcd(length, (uint64_t)(stream->stride < 0 ?
 						-stream->stride :
 						stream->stride));
+	if (common > 1)
+		length = common;
 	prepage->judged += stream->pushed;
 	stream->stride = distance < 0 ? -(int64_t)length : (int64_t)length;
 	stream->pushed = 0;
@@ -131,7 +135,8 @@ void prepage_fault(struct prepage *prepage, unsigned int ram, uint64_t page)
 		if (!stream->used || stream->ram != ram)
 			continue;
 		steps = steps_to(stream, page);
-		if (steps >= 0 && steps <= steps_ahead(stream) + SLACK) {
+		if (steps >= 0 && steps <= steps_ahead(stream) +
+		    (stream->stride ? SLACK : 0)) {
 			stream->turn = ++prepage->turn;
 			go_on(prepage, stream, page, steps);
 			return;

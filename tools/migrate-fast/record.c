@@ -21,47 +21,20 @@ static void path_of(const char *session, char path[128])
 	snprintf(path, 128, RECORD_DIR "/%s.json", session);
 }
 
-/* One name for a socket, wherever we are started. */
-static char *whole(const char *qmp)
-{
-	char *path = realpath(qmp, NULL);
-
-	return path ? path : need(strdup(qmp));
-}
-
-int record_write(const struct receiver *receiver, bool committed)
-{
-	const struct vm *vm = &receiver->vm;
-	char path[128], temporary[140], *qmp = whole(receiver->options->qmp);
-	json_t *json, *ram = json_array();
-	unsigned int i;
-	int ret;
-
-	for (i = 0; i < vm->rams; i++)
-		json_array_append_new(ram, json_pack("{s:s, s:s, s:I}",
-				"id", vm->ram[i].id, "path", vm->ram[i].path,
-				"bytes", (json_int_t)vm->ram[i].bytes));
-	json = json_pack("{s:s, s:s, s:b, s:o, s:O*}",
-			 "session", receiver->session, "qmp", qmp,
-			 "committed", committed, "ram", ram,
-			 "capabilities", vm->caps_before);
-	free(qmp);
-	path_of(receiver->session, path);
-	snprintf(temporary, sizeof(temporary), "%s.new", path);
-	mkdir(RECORD_DIR, 0700);
-	ret = json_dump_file(json, temporary, JSON_INDENT(1));
-	json_decref(json);
-	if (ret || rename(temporary, path))
-		return fail("cannot write %s: %s", path, strerror(errno));
-	return 0;
-}
-
 void record_remove(const char *session)
 {
 	char path[128];
 
 	path_of(session, path);
 	unlink(path);
+}
+
+/* One name for a socket, wherever we are started. */
+static char *whole(const char *qmp)
+{
+	char *path = realpath(qmp, NULL);
+
+	return path ? path : need(strdup(qmp));
 }
 
 json_t *record_find(const char *qmp)
@@ -90,6 +63,54 @@ json_t *record_find(const char *qmp)
 	free(want);
 	return found;
 }
+
+/* Another QEMU had this socket before, and has died with what it lacked. */
+static void forget_others(const struct receiver *receiver)
+{
+	const char *session;
+	json_t *other;
+
+	while ((other = record_find(receiver->options->qmp))) {
+		session = json_string_value(json_object_get(other, "session"));
+		if (session && strcmp(session, receiver->session))
+			record_remove(session);
+		else
+			session = NULL;
+		json_decref(other);
+		if (!session)
+			break;
+	}
+}
+
+int record_write(const struct receiver *receiver, bool committed)
+{
+	const struct vm *vm = &receiver->vm;
+	char path[128], temporary[140], *qmp = whole(receiver->options->qmp);
+	json_t *json, *ram = json_array();
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < vm->rams; i++)
+		json_array_append_new(ram, json_pack("{s:s, s:s, s:I}",
+				"id", vm->ram[i].id, "path", vm->ram[i].path,
+				"bytes", (json_int_t)vm->ram[i].bytes));
+	json = json_pack("{s:s, s:s, s:b, s:o, s:O*}",
+			 "session", receiver->session, "qmp", qmp,
+			 "committed", committed, "ram", ram,
+			 "capabilities", vm->caps_before);
+	free(qmp);
+	path_of(receiver->session, path);
+	snprintf(temporary, sizeof(temporary), "%s.new", path);
+	mkdir(RECORD_DIR, 0700);
+	if (!committed)
+		forget_others(receiver);
+	ret = json_dump_file(json, temporary, JSON_INDENT(1));
+	json_decref(json);
+	if (ret || rename(temporary, path))
+		return fail("cannot write %s: %s", path, strerror(errno));
+	return 0;
+}
+
 
 static int open_ram(struct ram *ram, const json_t *entry)
 {

@@ -16,8 +16,10 @@
 #include "say.h"
 #include "sender.h"
 
-/* Pages pushed together: a fault has to wait for no more. */
-#define PUSH_PAGES	32
+/* Pages pushed together take about so long: a fault has to wait for them. */
+#define PUSH_MS		2
+#define PUSH_LEAST	4
+#define PUSH_MOST	512
 /* The push keeps the line busy for so long ahead, and at least so much. */
 #define AHEAD_MS	5
 #define AHEAD_BYTES	(64 * 1024)
@@ -198,7 +200,7 @@ static int push_run(struct sender *sender, unsigned int number, uint64_t page,
 
 	while (at < end) {
 		got = mf_hash(sender->vm.session, &ram->mf, 0, at, end - at, 0,
-			      pager->digests, PUSH_PAGES, &at);
+			      pager->digests, PUSH_MOST, &at);
 		if (got < 0)
 			return fail("cannot read %s: %s", ram->path,
 				    strerror((int)-got));
@@ -253,6 +255,13 @@ static void tell_progress(struct sender *sender)
 			      (sender->supply.lacking - sent));
 }
 
+static uint64_t push_pages(const struct sender *sender)
+{
+	uint64_t n = conn_rate(&sender->conn) * PUSH_MS / 1000 / MF_PAGE_SIZE;
+
+	return n < PUSH_LEAST ? PUSH_LEAST : n > PUSH_MOST ? PUSH_MOST : n;
+}
+
 static int push(struct sender *sender)
 {
 	struct supply *supply = &sender->supply;
@@ -260,7 +269,8 @@ static int push(struct sender *sender)
 	uint64_t page, n;
 
 	while (!supply->complete) {
-		n = prepage_next(&supply->prepage, PUSH_PAGES, &ram, &page);
+		n = prepage_next(&supply->prepage, push_pages(sender), &ram,
+				 &page);
 		if (!n)
 			break;
 		if (push_run(sender, ram, page, n) ||
