@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """send is killed (SIGKILL) at random moments: the VM is unharmed, and is one.
 
+Every other time in a mode in which memory follows the VM: killed after the commit, it has
+to be resumed, since the VM runs over there and needs what is here.
+
 Its session ends with it, and its guard lets a VM run on that was stopped just then.
 Only between COMMIT and the answer it stays paused, and "resolve" or the operator lets it
 run: at one place.
@@ -61,10 +64,13 @@ class Killed(Survivor):
             self.work.verify()
 
     def kill_after(self, twin, after):
-        move = Move(self.vm, twin)
+        mode = self.random.choice(["precopy", "precopy", "three-stage", "postcopy"])
+        move = Move(self.vm, twin, args=["--mode", mode])
         time.sleep(after)
         move.send.kill(signal.SIGKILL)
         rc = move.send.wait(60)
+        if rc != MOVED and mode != "precopy":
+            self.let_follow(move)
         assert rc in (137, MOVED), move.text()
         move.guard_ends()
         self.wait_settled(move)
@@ -93,6 +99,20 @@ class Killed(Survivor):
             assert self.vm.status() == "running", move.text()
             move.nothing_left()
             self.survived()
+
+    def let_follow(self, move):
+        """If the VM runs over there, its memory follows."""
+        end = time.monotonic() + 30
+        while "waiting for the source to connect" not in move.recv.output:
+            if not move.recv.running or time.monotonic() > end or \
+                    "Waiting for" in move.recv.output:
+                return
+            time.sleep(0.1)
+        move.guard_ends()
+        move.source_waits()
+        move.resume_send()
+        assert move.send.wait(120) == MOVED, move.text()
+        self.outcomes["resumed"] = self.outcomes.get("resumed", 0) + 1
 
     @staticmethod
     def wait_settled(move):
