@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Guest-cooperative page faults: who does not want an absent page is not held up.
+
+A guest with one processor runs two programs. One looks at pages that are absent, each
+of which comes 50 ms after it was wanted; the other counts. With asynchronous page
+faults the guest lets the second run while the first waits; without (no-kvmapf on its
+command line) the processor stands still but for interrupts: one of them may have the
+other program run, so that it keeps something.
+"""
+import os
+import re
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# pylint: disable=wrong-import-position
+from vm import BUILD, Bed, Guest
+from vm.ktap import Tests
+
+SERVER = os.path.join(BUILD, "selftests/async/slow_server")
+# One line for so many steps; the shell of the guest is slow.
+COUNTER = "while :; do i=0; while [ $i -lt 200 ]; do i=$((i + 1)); done; echo; done"
+DELAY_MS = 50
+SECONDS = 8
+# Enough for all that time at one page each 50 ms.
+SIZE_MB = 4
+
+
+def ran(vm, counter, seconds):
+    """The part of some seconds from now on in which the counter ran.
+
+    By the guest's own clock: what the machine below does meanwhile, it does to both.
+    """
+    look = f"cat /proc/uptime /proc/{counter.pid}/schedstat"
+    before = vm.run(look, check=True).out.split()
+    time.sleep(seconds)
+    after = vm.run(look, check=True).out.split()
+    return (int(after[2]) - int(before[2])) / 1e9 / (float(after[0]) - float(before[0]))
+
+
+def measure(tests, host, name, append):
+    """Share of its speed that the counter keeps, and what the server says."""
+    vm = Guest(host, name, append=append, redis=False, ram_mb=128).start().wait_up()
+    try:
+        work = vm.spawn(f"exec workload writer {SIZE_MB}")
+        work.wait_output("ready", 60)
+        work.kill(signal.SIGSTOP)
+        counter = vm.spawn(COUNTER)
+        server = host.spawn(["exec", SERVER, vm.ram_path, str(DELAY_MS)])
+        server.wait_output("ready", 60)
+        # Verify all pages in turn: each is absent.
+        work.kill(signal.SIGUSR1)
+        alone = ran(vm, counter, SECONDS)
+        work.kill(signal.SIGCONT)
+        time.sleep(0.5)
+        beside = ran(vm, counter, SECONDS)
+        counter.kill()
+        server.write("end\n")
+        assert server.wait(60).rc == 0, server.output
+        told = {key: int(number) for key, number in
+                re.findall(r"(\w+) (\d+)", server.output)}
+        assert told["left"] > 0, f"all pages came before the time was over: {told}"
+        # The interrupt that tells it of a page that has come.
+        line = vm.run("grep HYP: /proc/interrupts").out.split()
+        told["hyp"] = int(line[1]) if line else 0
+        # Nothing was lost by it.
+        work.kill(signal.SIGTERM)
+        assert work.wait(120).rc == 0, work.output[-2000:]
+        tests.note(f"{name}: ran {alone:.0%} of the time alone, {beside:.0%} beside "
+                   f"{told['faults']} faults of {DELAY_MS} ms; the kernel waited for "
+                   f"{told['went_on']} of them, the guest was told {told['hyp']} times")
+        return beside / alone, told
+    finally:
+        vm.quit()
+
+
+def main():
+    tests = Tests()
+    with Bed(name="async") as bed:
+        host = bed.host("a", smp=2, mem=1536)
+        with tests.test("the guest goes on while pages are fetched"):
+            share, told = measure(tests, host, "with", "")
+            assert share >= 0.8, f"the other program keeps only {share:.0%}"
+            assert told["went_on"] > told["faults"] / 2, told
+            assert told["hyp"] > told["faults"] / 2, told
+        with tests.test("and does not if it does not cooperate"):
+            share, told = measure(tests, host, "without", "no-kvmapf")
+            assert share < 0.8, f"the other program keeps {share:.0%}: nothing is proved"
+            assert not told["hyp"], told
+        bed.dmesg_check()
+    return tests.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
