@@ -268,7 +268,8 @@ int cmd_send(const struct options *options)
 	sender.guard.pipe = -1;
 	sender.device_guess = DEVICE_GUESS;
 	sender.supply.pull.conn.sock = -1;
-	sender.stats.mode = mode_name(options->mode);
+	sender.stats.mode = options->resume ? "resume" :
+			    mode_name(options->mode);
 	sender.stats.started = now_ns();
 	if (options->resume)
 		strcpy(sender.session, options->session);

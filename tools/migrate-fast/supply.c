@@ -378,6 +378,8 @@ static int rejoin(struct sender *sender)
 	if (ret)
 		return -1;
 	prepare(sender);
+	if (!sender->stats.supplied.stale)
+		sender->stats.supplied.stale = supply->lacking;
 	if (connect_pull(sender))
 		return -1;
 	sender->stats.supplied.rejoined++;

@@ -13,6 +13,8 @@
 #include "say.h"
 
 #define GONE_MS	10000
+/* The source is not kept waiting for a QEMU that waits for its memory. */
+#define WAITS_MS 2000
 
 static bool is_gone(void *arg)
 {
@@ -68,8 +70,9 @@ int receiver_run(struct receiver *receiver)
 		id = qmp_start(&vm->qmp, "cont", NULL);
 		if (id < 0)
 			return -1;
-		reply = qmp_await(&vm->qmp, id, "cont", QMP_MS);
-		if (!reply && receiver->demand.active)
+		reply = qmp_await(&vm->qmp, id, "cont",
+				  receiver->demand.active ? WAITS_MS : QMP_MS);
+		if (!reply && receiver->demand.active && !vm->qmp.gone)
 			waits_for_memory();
 		else if (!reply) {
 			receiver->stage = STAGE_LOST;
