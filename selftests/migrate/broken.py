@@ -179,6 +179,36 @@ class Broken(Survivor):
             move.failed("writes faster")
 
 
+    # Before the commit it is all the same in post-copy, but for a QEMU that may wait
+    # for memory
+
+    def memory_absent(self):
+        for mode in ("postcopy", "three-stage"):
+            args = ["--mode", mode, *PATIENT]
+            with self.case(f"{mode}: receiver killed when pages are absent") as twin:
+                move = Move(self.vm, twin, args=args, recv_env=hooks(load=20000))
+                self.at_recv_hook(move, "load").recv.kill()
+                move.failed("lost", recv_rc=137)
+                twin.kill()
+            with self.case(f"{mode}: destination QEMU killed while it loads") as twin:
+                move = Move(self.vm, twin, args=args, recv_env=hooks(load=3000))
+                self.at_recv_hook(move, "load")
+                twin.kill()
+                move.failed("QEMU")
+            with self.case(f"{mode}: Ctrl-C when the destination has loaded") as twin:
+                move = Move(self.vm, twin, args=args, send_env=hooks(commit=3000))
+                self.at_send_hook(move, "commit").send.kill(signal.SIGINT)
+                move.failed("cancel")
+                twin.proc.wait(30)	# half a VM is of no use to anybody
+            with self.case(f"{mode}: network cut while the destination loads") as twin:
+                move = Move(self.vm, twin, args=args, recv_args=PATIENT,
+                            send_env=hooks(device=1000))
+                self.at_send_hook(move, "device")
+                self.cut()
+                move.failed("no sign of life")
+                left = self.b.run("ls /run/migrate-fast.d 2>/dev/null").out.split()
+                assert not left, f"records left: {left}"
+
     # The last line of defence, tried
 
     def lost_page(self):
@@ -194,6 +224,7 @@ def main():
         broken.destination_qemu_killed()
         broken.sender_ends()
         broken.network_cut()
+        broken.memory_absent()
         broken.lost_page()
         broken.still_movable()
         return broken.finish()

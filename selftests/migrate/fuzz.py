@@ -21,7 +21,8 @@ from vm import AgentError, Bed
 MAGIC = 0x3172464d
 (HELLO, WELCOME, FAIL, BEAT, PAGES, ZERO, ROUND, ROUND_DONE, PREPARE, READY, DEVICE, DIGEST,
  VERIFY, DIFFER, VERIFIED, LOAD, PREPARED, COMMIT, RUNNING, REFUSED, BYE, ASK,
- ANSWER) = range(1, 24)
+ ANSWER, JOIN, JOINED, STALE, DEMAND, FAULT, PUSHED, MISSING, MISSES, COMPLETE,
+ DIGESTS) = range(1, 34)
 FAKE_PORT = 4445
 
 
@@ -114,15 +115,18 @@ class Fuzz(Survivor):
             assert recv.wait(30) == FAILED, recv.output
             assert twin.status() == "inmigrate"
 
-    def after_greeting(self, twin, data, then_close=False):
+    def after_greeting(self, twin, data, then_close=False, split=False):
         """A right greeting, then this; recv must end with an error, QEMU must not run."""
+        greeting = {**self.hello, "split": split}
         recv = Tool(self.b, ["recv", "--qmp", twin.qmp_path, "--listen", f":{PORT}",
                              "--json"])
         wait_listening(recv, PORT)
         sock = self.dial()
         try:
-            sock.sendall(frame(HELLO, json.dumps(self.hello).encode()))
+            sock.sendall(frame(HELLO, json.dumps(greeting).encode()))
             self.listen_to(sock, until_closed=False)
+            if split:
+                self.knock()
             sock.sendall(data)
             if not then_close:
                 self.listen_to(sock)
@@ -138,6 +142,39 @@ class Fuzz(Survivor):
         assert rc == FAILED, f"recv returned {rc} after {data[:60]!r}:\n{recv.output}"
         assert "failed:" in recv.output, recv.output
         assert "RESUME" not in [event["event"] for event in twin.events]
+
+    def knock(self):
+        """Strangers at the door while a VM is received: turned away, no more."""
+        joins = [frame(JOIN, b"{}"), frame(JOIN, b"[]"), frame(COMMIT), b"GET / HTTP/1.1",
+                 frame(JOIN, json.dumps({**self.hello, "session": "0" * 32,
+                                         "role": "pull"}).encode()),
+                 frame(JOIN, json.dumps({**self.hello, "role": "push"}).encode()),
+                 frame(JOIN, json.dumps({**self.hello, "ram": []}).encode()),
+                 frame(ASK, json.dumps(self.hello).encode())]
+        sock = self.dial()
+        try:
+            sock.sendall(self.random.choice(joins))
+            self.listen_to(sock, until_closed=False)
+        except (BrokenPipeError, ConnectionError):
+            pass
+        finally:
+            sock.close()
+
+    def split_lies(self):
+        pages = self.vm.ram_mb * 256
+        cases = [
+            frame(STALE, b"x" * 8, count=64, page=1), frame(STALE, b"x" * 8, count=65),
+            frame(STALE, b"x" * 8, count=64, page=pages), frame(STALE, b"", count=0),
+            frame(STALE, b"x" * 8, count=64, ram=3),
+            frame(STALE, b"x" * 8, count=64, page=1 << 63),
+            frame(STALE, b"x" * 8, count=64, page=pages - 64) + frame(DEMAND, page=1),
+            frame(DEMAND, page=5), frame(MISSING, b"x" * 8, count=64), frame(MISSES),
+            frame(PUSHED), frame(COMPLETE, b"{}"), frame(FAULT, count=1),
+            frame(DIGESTS, b"x" * 32, count=1), frame(JOIN, b"{}"), frame(JOINED)]
+        with self.case("lies about memory that follows") as twin:
+            for data in cases:
+                self.after_greeting(twin, data, split=True)
+            assert twin.status() == "inmigrate", "QEMU was touched"
 
     def lies(self):
         pages = self.vm.ram_mb * 256
@@ -172,7 +209,7 @@ class Fuzz(Survivor):
         with self.case("random frames after a right greeting") as twin:
             for _ in range(8 * self.repeat):
                 frames = b"".join(
-                    frame(self.random.randrange(26), self.random.randbytes(
+                    frame(self.random.randrange(36), self.random.randbytes(
                         self.random.choice([0, 8, 32, 4096])),
                         count=self.random.choice([0, 1, 2, 1 << 31]),
                         page=self.random.choice([0, 1, pages - 1, pages, 1 << 40]))
@@ -230,6 +267,8 @@ class Fuzz(Survivor):
             ("rounds that were not", [good + frame(ROUND_DONE, page=77)]),
             ("PREPARED out of turn", [good + frame(PREPARED)]),
             ("RUNNING out of turn", [good + frame(RUNNING)]),
+            ("COMPLETE out of turn", [good + frame(COMPLETE, b"{}")]),
+            ("MISSING out of turn", [good + frame(MISSING, b"x" * 8, count=64)]),
             ("false digests", [good + frame(DIFFER, b"x" * 32, count=9)]),
             ("a failure", [good + frame(FAIL, b"the cat sat on the cable")])]
         for name, answers in cases:
@@ -245,6 +284,7 @@ def main():
         fuzz.greet()
         fuzz.strangers()
         fuzz.lies()
+        fuzz.split_lies()
         fuzz.junk_device_state()
         fuzz.false_destinations()
         fuzz.still_movable()

@@ -86,8 +86,12 @@ class Modes(Scenario):
         assert "postcopy" not in result, "post-copy without need"
 
     def forbidden(self):
-        result = self.move("auto", "--max-downtime", 1, "--no-postcopy")
+        result = self.move("auto", "--max-downtime", 1, "--no-postcopy",
+                           "--min-bandwidth", "40mbit", "--max-bandwidth", "120mbit")
         assert "postcopy" not in result, "post-copy though it was forbidden"
+        first = result["rounds"][0]
+        rate = first["wire_bytes"] / first["ms"] * 8 / 1000
+        assert rate < 44, f"the first round went at {rate:.0f} Mbit/s, not 40"
 
     def finish(self):
         with self.test("the guest's own checks, and those of redis' clients"):
@@ -113,7 +117,7 @@ def main():
                 modes.hybrid()
             with modes.test("auto, where pre-copy is good enough"):
                 modes.auto()
-            with modes.test("auto, post-copy forbidden"):
+            with modes.test("auto, post-copy forbidden, the rate adapted"):
                 modes.forbidden()
         return modes.finish()
 
