@@ -46,6 +46,7 @@ static int serve_again(struct receiver *receiver, const json_t *record)
 	const struct options *options = receiver->options;
 	const char *session = json_string_value(json_object_get(record,
 								"session"));
+	uint64_t lacking;
 	int listener, ret;
 
 	if (!session || strlen(session) != HELLO_SESSION - 1)
@@ -58,8 +59,15 @@ static int serve_again(struct receiver *receiver, const json_t *record)
 	    vm_open_session(&receiver->vm, FEATURES))
 		return -1;
 	serve_init(receiver);
-	if (demand_again(&receiver->demand))
+	if (demand_again(&receiver->demand) ||
+	    demand_lacking(&receiver->demand, &lacking))
 		return -1;
+	/* Perhaps the source has not heard that, perhaps it has ended. */
+	if (!lacking) {
+		note("all of the VM's memory is here");
+		receiver->complete = true;
+		receiver->linger = 2 * options->timeout * NSEC_PER_MSEC;
+	}
 	receiver->stage = STAGE_RUNNING;
 	listener = conn_listen(options->listen);
 	if (listener < 0)

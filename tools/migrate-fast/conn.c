@@ -307,7 +307,7 @@ void conn_reset(struct conn *conn)
 void conn_move(struct conn *to, struct conn *from)
 {
 	uint64_t tx = from->tx_bytes, rx = from->rx_bytes;
-	int sock = dup(from->sock);
+	int sock = fcntl(from->sock, F_DUPFD_CLOEXEC, 0);
 	char peer[128];
 
 	strcpy(peer, from->peer);

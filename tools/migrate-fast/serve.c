@@ -36,6 +36,7 @@ static int want(void *arg, unsigned int ram, uint64_t page)
 
 void serve_init(struct receiver *receiver)
 {
+	receiver->linger = receiver->options->linger * NSEC_PER_SEC;
 	demand_init(&receiver->demand, &receiver->vm, want, receiver);
 }
 
@@ -226,7 +227,7 @@ static bool is_over(const struct receiver *receiver)
 	return receiver->bye || receiver->vm.qmp.gone ||
 	       (receiver->lost &&
 		(loop_signal() || now_ns() - receiver->lost >
-		 receiver->options->linger * NSEC_PER_SEC));
+		 receiver->linger));
 }
 
 static bool wants_attention(void *arg)
