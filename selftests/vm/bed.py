@@ -36,9 +36,11 @@ class Bed:
         return self
 
     def __exit__(self, kind, value, trace):
-        self.failed = self.failed or kind is not None
+        # Who presses Ctrl-C, or sends SIGTERM, wants it to end and no logs.
+        stopped = kind in (KeyboardInterrupt, SystemExit)
+        self.failed = self.failed or (kind is not None and not stopped)
         try:
-            if not self.failed:
+            if not self.failed and not stopped:
                 # What a test forgets to judge is judged here: also that a host has died.
                 for host in self.hosts:
                     if not host.stopped:
