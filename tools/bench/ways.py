@@ -83,8 +83,10 @@ class Qemu:
 
     def _wait(self, vm, began):
         switched = False
+        info = {}
         while True:
-            info = vm.qmp("query-migrate")
+            # What it has sent is not told any more when it was cancelled.
+            info = {**info, **vm.qmp("query-migrate")}
             status = info.get("status")
             # It can say completed with figures of zero at first.
             if status == "completed" and info.get("total-time") or status == "cancelled":
