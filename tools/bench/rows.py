@@ -76,8 +76,8 @@ for mode in ("three-stage", "hybrid", "postcopy", "auto"):
     ROWS.append(Row("modes", f"modes-{mode}-finished",
                     f"{mode}, guest writes twice the link's rate: left unfinished",
                     "of runs", 0, f"modes.fast.{mode}.unfinished", fold=max))
-    for what, sample in (("time", "ms"), ("bytes", "bytes"), ("downtime", "gap_ms"),
-                         ("work-lost", "lost")):
+    for what, sample in (("time", "ms"), ("bytes", "bytes"), ("downtime", "downtime_ms"),
+                         ("silence", "gap_ms"), ("work-lost", "lost")):
         ROWS.append(Row("modes", f"modes-{mode}-{what}",
                         f"{mode} / QEMU's post-copy, guest writes twice the link's rate: "
                         f"{what.replace('-', ' ')}",
