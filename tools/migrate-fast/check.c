@@ -14,7 +14,7 @@
 #include "vm.h"
 
 #define FEATURES (MIGRATE_FAST_FEATURE_TRACK | MIGRATE_FAST_FEATURE_HASH | \
-		  MIGRATE_FAST_FEATURE_SEND)
+		  MIGRATE_FAST_FEATURE_SEND | MIGRATE_FAST_FEATURE_FILL)
 
 /* Device memory that is worth a word. */
 #define BLOCK_HINT	(1 << 20)

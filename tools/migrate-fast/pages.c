@@ -162,6 +162,7 @@ void pages_stale(struct pager *pager)
 		for (word = 0; word < bitmap_words(pages->ram->mf.pages);
 		     word++) {
 			pages->stale[word] |= pages->ram->mf.bitmap[word];
+			pages->before[word] |= pages->ram->mf.bitmap[word];
 			pages->ram->mf.bitmap[word] = 0;
 		}
 	}

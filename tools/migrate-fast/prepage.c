@@ -9,7 +9,7 @@
  * and the window is small again. Faults may be some strides apart, where the
  * window held what lay between by chance: if the distance and the stride that
  * was thought have a common divisor, that is the stride. The stream that has faulted last goes first. What no stream
- * asks for goes in ascending order.
+ * asks for goes in ascending order, first what the VM wrote last.
  */
 #include <string.h>
 
@@ -219,7 +219,14 @@ static struct prepage_stream *youngest(struct prepage *prepage)
 	return stream;
 }
 
-static uint64_t from_rest(struct prepage *prepage, uint64_t max,
+static uint64_t left_in(const struct prepage_ram *ram, uint64_t word, bool hot)
+{
+	if (!hot)
+		return ram->todo[word];
+	return ram->hot ? ram->todo[word] & ram->hot[word] : 0;
+}
+
+static uint64_t ascending(struct prepage *prepage, bool hot, uint64_t max,
 			  unsigned int *number, uint64_t *page)
 {
 	for (; prepage->ram < prepage->nr_rams; prepage->ram++) {
@@ -227,16 +234,36 @@ static uint64_t from_rest(struct prepage *prepage, uint64_t max,
 		uint64_t words = bitmap_words(ram->pages);
 		uint64_t word = ram->cursor / 64;
 
-		while (word < words && !ram->todo[word])
+		while (word < words && !left_in(ram, word, hot))
 			word++;
 		if (word == words)
 			continue;
-		*page = word * 64 + (uint64_t)__builtin_ctzll(ram->todo[word]);
+		*page = word * 64 + (uint64_t)
+			__builtin_ctzll(left_in(ram, word, hot));
 		ram->cursor = *page;
 		*number = prepage->ram;
+		/* Neighbours that are not hot cost no header of their own. */
 		return run_at(ram, *page, max);
 	}
 	return 0;
+}
+
+static uint64_t from_rest(struct prepage *prepage, uint64_t max,
+			  unsigned int *number, uint64_t *page)
+{
+	unsigned int i;
+	uint64_t n;
+
+	if (!prepage->hot_gone) {
+		n = ascending(prepage, true, max, number, page);
+		if (n)
+			return n;
+		prepage->hot_gone = true;
+		prepage->ram = 0;
+		for (i = 0; i < prepage->nr_rams; i++)
+			prepage->rams[i].cursor = 0;
+	}
+	return ascending(prepage, false, max, number, page);
 }
 
 uint64_t prepage_next(struct prepage *prepage, uint64_t max,

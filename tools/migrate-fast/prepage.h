@@ -27,13 +27,15 @@ struct prepage_stream {
 /* The pages that are left of one RAM file. */
 struct prepage_ram {
 	const uint64_t *todo;	/* bitmap, which others clear as pages go */
+	const uint64_t *hot;	/* those that were written last; may be NULL */
 	uint64_t pages;
-	uint64_t cursor;	/* nothing is left below */
+	uint64_t cursor;	/* nothing (hot) is left below */
 };
 
 struct prepage {
 	struct prepage_ram *rams;
 	unsigned int nr_rams;
+	bool hot_gone;
 	unsigned int ram;	/* of the rest */
 	struct prepage_stream streams[PREPAGE_STREAMS];
 	uint64_t turn;

@@ -178,6 +178,33 @@ static int check_memory(struct receiver *receiver)
 	return 0;
 }
 
+/*
+ * A recv that was killed before anything was loaded may have left pages
+ * absent. No VM has seen them.
+ */
+static int reclaim(struct vm *vm, struct ram *ram)
+{
+	struct migrate_fast_absent absent;
+	int err;
+
+	err = mf_absent(vm->session, &ram->mf, 0, 0, NULL, &absent);
+	if (!err && absent.state & MIGRATE_FAST_ABSENT_ABORTED)
+		return fail("%s was given up (migrate-fast abort): start QEMU anew, with a new file",
+			    ram->path);
+	if (!err && absent.absent)
+		err = mf_demand(vm->session, &ram->mf, 0, 0, NULL, NULL);
+	if (!err && absent.absent)
+		err = mf_fill(vm->session, &ram->mf, 0, ram->mf.pages, NULL,
+			      NULL, NULL);
+	if (err == -EBUSY)
+		return fail("another migrate-fast recv serves %s: end it first",
+			    ram->path);
+	if (err)
+		return fail("absent pages of %s cannot be filled: %s",
+			    ram->path, strerror(-err));
+	return 0;
+}
+
 static int map_ram(struct receiver *receiver)
 {
 	struct vm *vm = &receiver->vm;
@@ -186,6 +213,8 @@ static int map_ram(struct receiver *receiver)
 
 	receiver->map = need(calloc(vm->rams, sizeof(*receiver->map)));
 	for (i = 0; i < vm->rams; i++) {
+		if (reclaim(vm, &vm->ram[i]))
+			return -1;
 		map = mmap(NULL, vm->ram[i].bytes, PROT_READ | PROT_WRITE,
 			   MAP_SHARED, vm->ram[i].fd, 0);
 		if (map == MAP_FAILED)

@@ -17,8 +17,8 @@
 #include "sender.h"
 
 /* Pages pushed together take about so long: a fault has to wait for them. */
-#define PUSH_MS		2
-#define PUSH_LEAST	4
+#define PUSH_MS		3
+#define PUSH_LEAST	8
 #define PUSH_MOST	512
 /* The push keeps the line busy for so long ahead, and at least so much. */
 #define AHEAD_MS	5
@@ -126,6 +126,7 @@ static void prepare(struct sender *sender)
 		supply->rams = need(calloc(vm->rams, sizeof(*supply->rams)));
 	for (i = 0; i < vm->rams; i++) {
 		supply->rams[i].todo = sender->pager.pages[i].stale;
+		supply->rams[i].hot = sender->pager.pages[i].before;
 		supply->rams[i].pages = vm->ram[i].mf.pages;
 	}
 	prepage_init(&supply->prepage, supply->rams, vm->rams);
@@ -234,10 +235,9 @@ static int wait_for_room(struct sender *sender)
 	struct conn *conn = &sender->conn;
 
 	for (;;) {
-		uint64_t window = conn_window(conn, AHEAD_MS);
+		uint64_t ahead = conn_in_flight(conn);
 
-		if (conn_in_flight(conn) <= (window > AHEAD_BYTES ? window :
-					     AHEAD_BYTES))
+		if (ahead <= AHEAD_BYTES || ahead <= conn_window(conn, AHEAD_MS))
 			return loop_check();
 		if (loop_once(2))
 			return -1;
@@ -448,12 +448,11 @@ int supply(struct sender *sender)
 	}
 	/* An interrupt leaves the VM where it is: see left_behind(). */
 	loop_uncancellable(false);
-	if (connected(sender))
-		conn_hurry(&sender->conn, false);
 	for (;;) {
 		ret = connected(sender) ? 0 : connect_again(sender);
 		if (ret)
 			break;
+		conn_hurry(&sender->conn, false);
 		ret = bring(sender);
 		count(sender, began);
 		if (!ret)
