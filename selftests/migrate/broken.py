@@ -189,7 +189,11 @@ class Broken(Survivor):
                 move = Move(self.vm, twin, args=args, recv_env=hooks(load=20000))
                 self.at_recv_hook(move, "load").recv.kill()
                 move.failed("lost", recv_rc=137)
-                twin.kill()
+                # Nothing was loaded: the same QEMU can take a VM yet.
+                move = Move(self.vm, twin, args=args)
+                move.send.wait_round()
+                move.send.kill(signal.SIGINT)
+                move.failed("cancel")
             with self.case(f"{mode}: destination QEMU killed while it loads") as twin:
                 move = Move(self.vm, twin, args=args, recv_env=hooks(load=3000))
                 self.at_recv_hook(move, "load")

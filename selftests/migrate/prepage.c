@@ -114,6 +114,28 @@ TEST_F(prepage, in_order_when_nobody_faults)
 	}
 }
 
+/* What the guest wrote last it will want first. */
+TEST_F(prepage, hot_pages_first)
+{
+	uint64_t *hot = bitmap_new(PAGES), page;
+	unsigned int ram;
+
+	bitmap_set(hot, 700);
+	bitmap_set(hot, 30000);
+	self->link.ram.hot = hot;
+	prepage_init(&self->link.prepage, &self->link.ram, 1);
+	ASSERT_EQ(1, prepage_next(&self->link.prepage, 1, &ram, &page));
+	EXPECT_EQ(700, page);
+	take(&self->link, page);
+	ASSERT_EQ(1, prepage_next(&self->link.prepage, 1, &ram, &page));
+	EXPECT_EQ(30000, page);
+	take(&self->link, page);
+	ASSERT_EQ(1, prepage_next(&self->link.prepage, 1, &ram, &page));
+	EXPECT_EQ(0, page);
+	self->link.ram.hot = NULL;
+	free(hot);
+}
+
 TEST_F(prepage, goes_on_behind_a_fault)
 {
 	unsigned int ram;
