@@ -69,6 +69,7 @@ void commit_end(struct sender *sender)
 	json_t *reply;
 
 	conn_pause(&sender->conn, true);
+	conn_pause(&sender->supply.pull.conn, true);
 	stats->result = RESULT_MOVED;
 	if (conn_open(&sender->conn)) {
 		sender->conn.expected = true;
@@ -210,6 +211,8 @@ void resume(struct sender *sender)
 
 	loop_uncancellable(true);
 	conn_pause(&sender->conn, true);
+	/* Nobody over there will need a page; nor may its end disturb us. */
+	pull_end(&sender->supply.pull);
 	stats->error = cause;
 	stats->result = RESULT_FAILED;
 	/* QEMU hangs in "migrate" as long as its socket is open. */

@@ -157,6 +157,7 @@ int receiver_join(struct receiver *receiver, struct conn *from, bool pull)
 	conn->place = place_payload;
 	conn->arg = receiver;
 	conn->urgent = true;
+	conn->expected = pull && receiver->complete;
 	if (conn_send(conn, WIRE_JOINED, 0, NULL, 0))
 		return -1;
 	if (!pull) {
@@ -208,6 +209,8 @@ static int conclude(struct receiver *receiver)
 	if (!receiver->complete)
 		note("all of the VM's memory is here");
 	receiver->complete = true;
+	/* The source may be quicker to close it than to say goodbye. */
+	receiver->pull.expected = true;
 	json = demand_json(&receiver->demand);
 	json_object_set_new(json, "tracked", json_boolean(receiver->tracked));
 	text = need(json_dumps(json, JSON_COMPACT));

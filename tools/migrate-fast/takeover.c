@@ -27,6 +27,7 @@ int receiver_give_up(struct receiver *receiver)
 	json_t *reply;
 
 	conn_pause(&receiver->conn, true);
+	conn_reset(&receiver->pull);
 	/* It may be waiting for a page, and could not end. */
 	if (receiver->demand.active) {
 		demand_abort(&receiver->demand);
