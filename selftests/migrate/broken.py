@@ -137,6 +137,18 @@ class Broken(Survivor):
         self.cut()
         move.failed("no sign of life")
 
+    def cut_and_resolve(self, move):
+        """The destination cannot know whether the source has gone on without it."""
+        self.cut()
+        move.send_failed("no sign of life")
+        move.recv.wait_for("stays paused here", 60)
+        self.mend()
+        result = resolve(move)
+        assert result.rc == FAILED, f"{result}\n{move.text()}"
+        assert move.recv.wait(60) == FAILED, move.text()
+        move.never_ran()
+        move.nothing_left()
+
     def network_cut(self):
         with self.case("network cut in round 1") as twin:
             self.fails_when_cut(self.in_round_1(twin, args=PATIENT, recv_args=PATIENT))
@@ -158,16 +170,7 @@ class Broken(Survivor):
             move = Move(self.vm, twin, args=PATIENT, recv_args=PATIENT,
                         recv_env=hooks(prepared=3000))
             self.at_recv_hook(move, "prepared")
-            self.cut()
-            move.send_failed("no sign of life")
-            # It cannot know whether the source has gone on without it.
-            move.recv.wait_for("stays paused here", 60)
-            self.mend()
-            result = resolve(move)
-            assert result.rc == FAILED, f"{result}\n{move.text()}"
-            assert move.recv.wait(60) == FAILED, move.text()
-            move.never_ran()
-            move.nothing_left()
+            self.cut_and_resolve(move)
         with self.case("a short interruption is survived") as twin:
             self.bed.rate("20mbit")
             move = Move(self.vm, twin, args=["--max-rounds", 1, "--downtime-limit", 1])
@@ -212,6 +215,11 @@ class Broken(Survivor):
                 move.failed("no sign of life")
                 left = self.b.run("ls /run/migrate-fast.d 2>/dev/null").out.split()
                 assert not left, f"records left: {left}"
+        with self.case("three-stage: network cut when the destination has loaded") as twin:
+            move = Move(self.vm, twin, args=["--mode", "three-stage", *PATIENT],
+                        recv_args=PATIENT, recv_env=hooks(prepared=1500))
+            self.at_recv_hook(move, "prepared")
+            self.cut_and_resolve(move)
 
     # The last line of defence, tried
 
