@@ -161,6 +161,9 @@ class Host:
         self._taint = self._read_taint()
         setup = ["modprobe -a kvm-amd tun bridge vhost_net",
                  "/run/agent keep-vm",	# agent.c says why
+                 # For the same reason: the first memory cgroup patches the network's code.
+                 "echo +memory > /sys/fs/cgroup/cgroup.subtree_control",
+                 "mkdir -p /sys/fs/cgroup/kept",
                  "ip link add br0 type bridge forward_delay 0 mcast_snooping 0",
                  f"ip addr add {self.service_addr}/24 dev br0",
                  "ip link set br0 up"]
