@@ -22,7 +22,8 @@
  *  - --max-rounds is reached; or
  *  - MOST_COPIES of the VM's memory have been sent.
  * In the last three cases the rest follows the VM if that is allowed, and if
- * it is the memory that takes so long. Else the downtime has to be within
+ * it is the memory that takes so long (with auto: if it is the greater part
+ * of the downtime, or the only way). Else the downtime has to be within
  * --downtime-limit, or --force-switchover given; else, when rounds are over,
  * or when it is not the memory that takes so long, the migration fails and
  * the VM stays where it is.
@@ -174,13 +175,17 @@ static bool shall_split(struct sender *sender, const struct forecast *cast,
 			const struct round *round, unsigned int idle, bool last)
 {
 	const struct options *options = sender->options;
-	double next;
+	double gain = cast->rest_ms / 4, next;
 
 	if (!mode_may_split(options->mode) ||
 	    (options->mode == MODE_AUTO && options->no_postcopy))
 		return false;
+	/* Nobody has asked for it: not for the lesser part of the downtime. */
+	if (options->mode == MODE_AUTO && !options->allow_postcopy &&
+	    within_limit(sender, round->predicted_ms))
+		gain = cast->rest_ms;
 	/* What takes so long is not the memory. */
-	if (cast->ram_ms < cast->rest_ms / 4)
+	if (cast->ram_ms < gain)
 		return false;
 	if (last || idle >= (options->mode == MODE_HYBRID ? 1 : PATIENCE))
 		return true;

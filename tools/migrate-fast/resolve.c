@@ -152,7 +152,7 @@ int cmd_resolve(const struct options *options)
 	vm.qmp.fd = -1;
 	ret = resolve(options, &vm);
 	if (ret < 0) {
-		note("still unknown: %s. Look at the destination; if the VM runs there: migrate-fast resolve --qmp %s --word destination; if it does not and never will: --word source",
+		note("still unknown: %s. Look at the destination; if the VM runs there, and \"migrate-fast recv --resume\" there finds nothing to resume: migrate-fast resolve --qmp %s --word destination; if it does not and never will: --word source",
 		     fail_text(), options->qmp);
 		ret = EXIT_UNKNOWN;
 	}
