@@ -226,7 +226,6 @@ int vm_set_capabilities(struct vm *vm)
 {
 	json_t *list, *cap, *set = json_array(), *before = json_array();
 	size_t i;
-	int err;
 
 	if (query_capabilities(vm, &list))
 		return -1;
@@ -248,13 +247,13 @@ int vm_set_capabilities(struct vm *vm)
 		return fail("QEMU at %s has no capability x-ignore-shared: QEMU 7.2 or newer is needed",
 			    vm->qmp.path);
 	}
-	err = qmp_do(&vm->qmp, "migrate-set-capabilities",
-		     json_pack("{s:o}", "capabilities", set));
-	if (!err && !vm->caps_before)
+	/* First the record: a connection that is lost fails the waiting, too. */
+	if (!vm->caps_before)
 		vm->caps_before = before;
 	else
 		json_decref(before);
-	return err;
+	return qmp_do(&vm->qmp, "migrate-set-capabilities",
+		      json_pack("{s:o}", "capabilities", set));
 }
 
 /*
