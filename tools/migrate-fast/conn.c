@@ -535,6 +535,12 @@ static int connect_one(const struct addrinfo *ai, uint64_t timeout)
 
 int conn_connect(struct conn *conn, const char *to, uint64_t timeout)
 {
+	return conn_connect_within(conn, to, timeout, timeout);
+}
+
+int conn_connect_within(struct conn *conn, const char *to, uint64_t attempt,
+			uint64_t timeout)
+{
 	struct addrinfo *list, *ai;
 	int sock = -1, err;
 
@@ -542,7 +548,7 @@ int conn_connect(struct conn *conn, const char *to, uint64_t timeout)
 	if (look_up(to, false, &list))
 		return -1;
 	for (ai = list; ai && sock < 0; ai = ai->ai_next)
-		sock = connect_one(ai, timeout);
+		sock = connect_one(ai, attempt < timeout ? attempt : timeout);
 	err = errno;
 	freeaddrinfo(list);
 	if (sock < 0)

@@ -63,6 +63,9 @@ void conn_farewell(struct conn *conn, enum wire_type type, const char *text);
 
 /* Resolves and connects. @to is HOST:PORT or [V6]:PORT. */
 int conn_connect(struct conn *conn, const char *to, uint64_t timeout);
+/* The same, but does not try for longer than @attempt ns. */
+int conn_connect_within(struct conn *conn, const char *to, uint64_t attempt,
+			uint64_t timeout);
 /* Takes over a connected socket. */
 void conn_init(struct conn *conn, int sock, const char *peer, uint64_t timeout);
 void conn_close(struct conn *conn);

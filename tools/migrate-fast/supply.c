@@ -24,6 +24,8 @@
 #define AHEAD_MS	5
 #define AHEAD_BYTES	(64 * 1024)
 #define AGAIN_NS	(300 * NSEC_PER_MSEC)
+/* A new attempt finds a mended network sooner than an old one goes on. */
+#define ATTEMPT_NS	(2 * NSEC_PER_SEC)
 
 static int misplaced(struct conn *conn, const struct wire_frame *frame)
 {
@@ -365,7 +367,7 @@ static int rejoin(struct sender *sender)
 	drop(sender);
 	supply->joined_push = false;
 	supply->misses = false;
-	if (conn_connect(conn, sender->options->to, timeout))
+	if (conn_connect_within(conn, sender->options->to, ATTEMPT_NS, timeout))
 		return -1;
 	conn->frame = sender_frame;
 	conn->arg = sender;
