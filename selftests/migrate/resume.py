@@ -32,10 +32,10 @@ class Resume(Scenario):
         self.vm = self.guest(append="init_on_free=1")
         self.work = Work(self.vm, "writer 16 hot=1 rate=300")
 
-    def begin(self, twin, mode="postcopy", hold=2000, verify=False):
+    def begin(self, twin, mode="postcopy", hold=2000, verify=False, patience=PATIENT):
         """Up to the moment when the first pages have followed the VM."""
-        move = Move(self.vm, twin, verify=verify, args=["--mode", mode, *PATIENT],
-                    recv_args=PATIENT, send_env=hooks(push=hold))
+        move = Move(self.vm, twin, verify=verify, args=["--mode", mode, *patience],
+                    recv_args=patience, send_env=hooks(push=hold))
         move.send.wait_hook("push")
         assert twin.status() == "running", move.text()
         return move
@@ -83,9 +83,9 @@ class Resume(Scenario):
     def short_cut(self):
         """Both ends notice, and find each other again."""
         with self.case("network cut, both ends connect again") as twin:
-            move = self.begin(twin, hold=1000, verify=True)
+            move = self.begin(twin, hold=1000, verify=True, patience=["--timeout", "10000"])
             self.cut()
-            time.sleep(7)
+            move.send.wait_for("connecting again", 60)
             self.mend()
             result = self.lives(move)
             assert result["verified"]
