@@ -115,6 +115,8 @@ int receiver_frame(struct conn *conn, const struct wire_frame *frame,
 		if (frame->type != WIRE_COMMIT)
 			return out_of_turn(receiver, frame);
 		receiver->commit = true;
+		/* From here on it is needed. */
+		receiver->pull.expected = false;
 		/* Its end of the connection may close from here on. */
 		conn->expected = true;
 		return 0;
@@ -359,6 +361,8 @@ static int receive_vm(struct receiver *receiver, int listener)
 	if (hook("prepared") || loop_check())
 		return -1;
 	receiver->stage = STAGE_PREPARED;
+	/* A source that gives up says why on the first connection only. */
+	receiver->pull.expected = true;
 	door_close(&receiver->door);
 	return conn_send(&receiver->conn, WIRE_PREPARED, 0, NULL, 0);
 }
