@@ -172,15 +172,14 @@ void mf_fill_present(struct mf_fill *fill, u64 start, u64 end)
 		clear_bit(index, absent->bits);
 	WRITE_ONCE(fill->count, fill->count - (end - start));
 
-	if (READ_ONCE(fill->waiting)) {
-		xa_lock(&fill->wants);
-		xa_for_each_range(&fill->wants, index, want, start, end - 1) {
-			if (want->flags & MIGRATE_FAST_FAULT_GOES_ON)
-				fill->went_on++;
-			forget(fill, want);
-		}
-		xa_unlock(&fill->wants);
+	/* Who comes later finds the bits cleared: the lock sees to that. */
+	xa_lock(&fill->wants);
+	xa_for_each_range(&fill->wants, index, want, start, end - 1) {
+		if (want->flags & MIGRATE_FAST_FAULT_GOES_ON)
+			fill->went_on++;
+		forget(fill, want);
 	}
+	xa_unlock(&fill->wants);
 	if (end - start >= MF_FILL_QUEUES) {
 		for (i = 0; i < MF_FILL_QUEUES; i++)
 			if (wq_has_sleeper(&fill->queues[i]))
