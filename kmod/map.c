@@ -139,9 +139,13 @@ static void drop_page(struct vm_fault *vmf)
 	vmf->page = NULL;
 }
 
-/* The page, locked; it is present, and stays so as long as it is locked. */
+/*
+ * The page, locked; it is present, and stays so as long as it is locked. If
+ * others of its folio are not, no PMD can be made of it.
+ */
 static vm_fault_t fault_present(struct mf_ram *ram, struct vm_fault *vmf)
 {
+	struct folio *folio;
 	vm_fault_t ret;
 
 	for (;;) {
@@ -149,32 +153,30 @@ static vm_fault_t fault_present(struct mf_ram *ram, struct vm_fault *vmf)
 		if (ret)
 			return ret;
 		ret = shmem_ops->fault(vmf);
-		if (!(ret & VM_FAULT_LOCKED) ||
-		    !mf_fill_absent(ram, vmf->pgoff))
+		if (!(ret & VM_FAULT_LOCKED))
 			return ret;
+		if (!mf_fill_absent(ram, vmf->pgoff))
+			break;
 		drop_page(vmf);
 	}
+	folio = page_folio(vmf->page);
+	if (folio_test_large(folio) && lacks_pages(ram, folio) &&
+	    prevent_pmd(vmf)) {
+		drop_page(vmf);
+		return VM_FAULT_OOM;
+	}
+	return ret;
 }
 
 static vm_fault_t map_fault(struct vm_fault *vmf)
 {
 	struct mf_ram *ram = vma_ram(vmf->vma);
 	vm_fault_t ret = fault_present(ram, vmf);
-	struct folio *folio;
-	bool tracked;
 
-	if (!(ret & VM_FAULT_LOCKED))
+	if (!(ret & VM_FAULT_LOCKED) || !(vmf->vma->vm_flags & VM_SHARED))
 		return ret;
-	folio = page_folio(vmf->page);
-	if (likely(!folio_test_large(folio)))
-		return ret;
-	if (lacks_pages(ram, folio) && prevent_pmd(vmf)) {
-		drop_page(vmf);
-		return VM_FAULT_OOM;
-	}
-	tracked = rcu_access_pointer(ram->track) &&
-		  vmf->vma->vm_flags & VM_SHARED;
-	if (!tracked)
+	if (!folio_test_large(page_folio(vmf->page)) ||
+	    !rcu_access_pointer(ram->track))
 		return ret;
 
 	prevent_pmd(vmf);
@@ -185,13 +187,7 @@ static vm_fault_t map_fault(struct vm_fault *vmf)
 	if (map_one_readonly(vmf) & VM_FAULT_NOPAGE)
 		return VM_FAULT_NOPAGE;
 	/* Somebody else had the folio locked: this write marks all of it. */
-	ret = fault_present(ram, vmf);
-	if (ret & VM_FAULT_LOCKED && lacks_pages(ram, page_folio(vmf->page)) &&
-	    prevent_pmd(vmf)) {
-		drop_page(vmf);
-		return VM_FAULT_OOM;
-	}
-	return ret;
+	return fault_present(ram, vmf);
 }
 
 /* Our methods are made from shmem's at the first mapping. */
