@@ -32,8 +32,13 @@ class Resume(Scenario):
         self.vm = self.guest(append="init_on_free=1")
         self.work = Work(self.vm, "writer 16 hot=1 rate=300")
 
-    def begin(self, twin, mode="postcopy", hold=2000, verify=False, patience=PATIENT):
-        """Up to the moment when the first pages have followed the VM."""
+    def begin(self, twin, mode="postcopy", hold=60000, verify=False, patience=PATIENT):
+        """Up to the moment when the first pages have followed the VM.
+
+        Nothing else is pushed before what the test does next: on a fast machine all would
+        be over already. Who loses its peer for good does not wait on; who finds it again
+        does.
+        """
         move = Move(self.vm, twin, verify=verify, args=["--mode", mode, *patience],
                     recv_args=patience, send_env=hooks(push=hold))
         move.send.wait_hook("push")
@@ -74,16 +79,18 @@ class Resume(Scenario):
         """After a failure: a guest for the tests to come, if there is one."""
         self.rescue()
         with contextlib.suppress(AgentError, QmpError):
-            if self.vm.status() != "running":
+            if self.vm.proc.running:
                 twin.kill()
                 self.vm.qmp("cont")
+            elif twin.status() == "running":
+                self.vm = self.work.guest = twin
 
     # The network
 
     def short_cut(self):
         """Both ends notice, and find each other again."""
         with self.case("network cut, both ends connect again") as twin:
-            move = self.begin(twin, hold=1000, verify=True, patience=["--timeout", "10000"])
+            move = self.begin(twin, hold=8000, verify=True, patience=["--timeout", "10000"])
             self.cut()
             move.send.wait_for("connecting again", 60)
             self.mend()
@@ -93,7 +100,7 @@ class Resume(Scenario):
 
     def long_cut(self):
         with self.case("network cut for long: send --resume") as twin:
-            move = self.begin(twin, mode="three-stage", hold=500)
+            move = self.begin(twin, mode="three-stage")
             self.cut()
             move.is_split()
             self.mend()
@@ -108,7 +115,7 @@ class Resume(Scenario):
 
     def sender_killed(self):
         with self.case("sender killed: send --resume") as twin:
-            move = self.begin(twin, hold=20000)
+            move = self.begin(twin)
             move.send.kill()
             assert move.send.wait(30) == 137
             move.guard_ends()
@@ -124,7 +131,7 @@ class Resume(Scenario):
 
     def receiver_killed(self):
         with self.case("receiver killed: recv --resume, and send finds it") as twin:
-            move = self.begin(twin, hold=500)
+            move = self.begin(twin, hold=8000)
             move.recv.kill()
             assert move.recv.wait(30) == 137
             time.sleep(1)
@@ -133,7 +140,7 @@ class Resume(Scenario):
 
     def both_killed(self):
         with self.case("both killed: recv --resume and send --resume") as twin:
-            move = self.begin(twin, hold=20000)
+            move = self.begin(twin)
             move.recv.kill()
             move.send.kill()
             assert move.recv.wait(30) == 137
@@ -147,7 +154,7 @@ class Resume(Scenario):
     def interrupted(self):
         """Ctrl-C: the VM stays where it is, and so does its memory."""
         with self.case("Ctrl-C at the sender: send --resume") as twin:
-            move = self.begin(twin, hold=20000)
+            move = self.begin(twin)
             move.send.kill(signal.SIGINT)
             move.is_split()
             move.resume_send()
@@ -197,7 +204,7 @@ class Resume(Scenario):
     def host_died(self):
         """The destination dies: told as such; the source is paused, and intact."""
         with self.case("the destination dies: told so, the source stays intact") as twin:
-            move = self.begin(twin, hold=500)
+            move = self.begin(twin)
             move.recv.kill()
             twin.kill()
             move.is_split()
@@ -211,7 +218,7 @@ class Resume(Scenario):
     def given_up(self):
         """abort: who waits for absent memory gets a signal, and QEMU can end."""
         with self.case("abort ends a VM whose memory will not come") as twin:
-            move = self.begin(twin, hold=20000)
+            move = self.begin(twin)
             move.send.kill()
             move.recv.kill()
             assert move.send.wait(30) == 137
