@@ -258,28 +258,11 @@ TEST_F(progress, signals)
 	EXPECT_TRUE(prefix(self, self->reader.data, self->bytes));
 }
 
-/* Nothing sent and a signal: EINTR, never a restart code of the kernel. */
-TEST_F(progress, signal_before_the_first_byte)
+/* Waits for room with nothing sent, until a signal comes. */
+static void interrupted(struct __test_metadata *_metadata,
+			struct _test_data_progress *self, int flags)
 {
-	struct sigaction action = { .sa_handler = ignore };
-	int rc;
-
-	sigaction(SIGALRM, &action, NULL);
-	self->send.flags = MIGRATE_FAST_SEND_DONTWAIT;
-	while (!once(self))
-		;
-	self->send.flags = 0;
-	ualarm(200000, 0);
-	rc = once(self);
-	EXPECT_EQ(-EINTR, rc);
-}
-
-/* With SA_RESTART as well: a call with outputs is not simply repeated. */
-TEST_F(progress, signal_with_restart)
-{
-	struct sigaction action = {
-		.sa_handler = ignore, .sa_flags = SA_RESTART,
-	};
+	struct sigaction action = { .sa_handler = ignore, .sa_flags = flags };
 	int rc;
 
 	sigaction(SIGALRM, &action, NULL);
@@ -291,6 +274,18 @@ TEST_F(progress, signal_with_restart)
 		ASSERT_GT(self->bytes, self->send.skip);
 	} while (!rc);
 	EXPECT_EQ(-EINTR, rc);
+}
+
+/* Nothing sent and a signal: EINTR, never a restart code of the kernel. */
+TEST_F(progress, signal_before_the_first_byte)
+{
+	interrupted(_metadata, self, 0);
+}
+
+/* With SA_RESTART as well: a call with outputs is not simply repeated. */
+TEST_F(progress, signal_with_restart)
+{
+	interrupted(_metadata, self, SA_RESTART);
 }
 
 /* The peer goes away in the middle. SIGPIPE would kill this test. */
