@@ -14,6 +14,8 @@
 
 /* Emulated hosts are slow, and a test that hangs is ended by its harness. */
 #define PATIENCE_MS 10000
+/* Name of a process that is about to touch a page. */
+#define TOUCHES "touches"
 
 void mf_stamp(void *bytes, size_t page, size_t pages, __u64 version)
 {
@@ -193,13 +195,35 @@ pid_t mf_touch_start(struct mf_vm *vm, mf_touch touch, size_t page)
 	if (vm->bitmap)
 		munmap(vm->bitmap, vm->bitmap_bytes);
 	close_sessions();
+	prctl(PR_SET_NAME, TOUCHES);
 	_exit(touch(vm, page));
+}
+
+/* It has come to the touch, and sleeps. Also true of who has ended. */
+static bool sleeps(pid_t pid)
+{
+	char path[32], line[64] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	f = fopen(path, "r");
+	if (!f)
+		return true;
+	if (!fgets(line, sizeof(line), f))
+		line[0] = '\0';
+	fclose(f);
+	return strstr(line, "(" TOUCHES ") ") && !strstr(line, ") R ");
 }
 
 bool mf_touch_waits(pid_t pid)
 {
+	unsigned long long limit = mf_ms() + PATIENCE_MS;
 	siginfo_t info = {};
 
+	/* On a busy machine it may take its time to get there. */
+	while (!sleeps(pid) && mf_ms() < limit)
+		usleep(1000);
+	/* And it may come out again. */
 	usleep(30000);
 	return !waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) &&
 	       !info.si_pid;
