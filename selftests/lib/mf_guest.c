@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -135,6 +137,35 @@ void mf_guest_close(struct mf_guest *guest)
 	munmap(guest->code, MF_PAGE);
 }
 
+static void wake(int sig)
+{
+}
+
+void mf_guest_stop(struct mf_guest *guest, pthread_t thread)
+{
+	struct sigaction action = { .sa_handler = wake };
+
+	guest->stop = true;
+	sigaction(SIGUSR1, &action, NULL);
+	pthread_kill(thread, SIGUSR1);
+}
+
+/* A test's last chance to say what its guest is doing. */
+static void tell(struct mf_guest *guest)
+{
+	const __u8 *code = guest->code;
+	struct kvm_regs regs = {};
+	int i;
+
+	ioctl(guest->vcpu, KVM_GET_REGS, &regs);
+	fprintf(stderr, "# guest: rip %llx rdi %llx rcx %llx rdx %llx rsi %llx rbx %llx, exit %u; code",
+		regs.rip, regs.rdi, regs.rcx, regs.rdx, regs.rsi, regs.rbx,
+		guest->run->exit_reason);
+	for (i = 0; i < mf_guest_code_end - mf_guest_code; i++)
+		fprintf(stderr, " %02x", code[i]);
+	fprintf(stderr, "\n");
+}
+
 static int run(struct mf_guest *guest, const char *code, struct kvm_regs *regs)
 {
 	regs->rip = code - mf_guest_code;
@@ -144,6 +175,10 @@ static int run(struct mf_guest *guest, const char *code, struct kvm_regs *regs)
 	while (ioctl(guest->vcpu, KVM_RUN, 0)) {
 		if (errno != EINTR)
 			return -errno;
+		if (guest->stop) {
+			tell(guest);
+			return -EINTR;
+		}
 	}
 	if (guest->run->exit_reason !=
 	    (guest->irqchip ? KVM_EXIT_IO : KVM_EXIT_HLT))

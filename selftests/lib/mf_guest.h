@@ -6,6 +6,8 @@
 #ifndef MF_GUEST_H
 #define MF_GUEST_H
 
+#include <pthread.h>
+
 #include "mf_test.h"
 
 /* Where the guest sees the RAM file: 2 MB aligned, like real guest memory. */
@@ -24,6 +26,7 @@ struct mf_guest {
 	size_t run_bytes;
 	void *code;
 	bool irqchip;
+	volatile bool stop;
 };
 
 /* -ENODEV when there is no KVM here. */
@@ -35,6 +38,11 @@ int mf_guest_open(struct mf_guest *guest, void *ram, size_t bytes);
  */
 int mf_guest_open_irqchip(struct mf_guest *guest, void *ram, size_t bytes);
 void mf_guest_close(struct mf_guest *guest);
+/*
+ * For a guest that does not come to its end: tells where it is, and the thread
+ * that runs it goes on with -EINTR.
+ */
+void mf_guest_stop(struct mf_guest *guest, pthread_t thread);
 /* The guest stores @value at a byte offset of the RAM. */
 int mf_guest_store(struct mf_guest *guest, size_t offset, __u32 value);
 /* The guest loads from a byte offset of the RAM. */

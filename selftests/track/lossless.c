@@ -282,6 +282,9 @@ static int move_window(struct _test_data_lossless *self)
 			if (mf_ms() > limit) {
 				fprintf(stderr, "# writer %s is stuck\n",
 					writers[i].name);
+				if (!strcmp(writers[i].name, "guest"))
+					mf_guest_stop(&lossless_guest,
+						      self->threads[i]);
 				return -ETIMEDOUT;
 			}
 			usleep(500);
