@@ -68,6 +68,9 @@ void commit_end(struct sender *sender)
 	struct stats *stats = &sender->stats;
 	json_t *reply;
 
+	/* It has moved, whatever becomes of the connection. */
+	if (hook("bye"))
+		free(fail_take());
 	conn_pause(&sender->conn, true);
 	conn_pause(&sender->supply.pull.conn, true);
 	stats->result = RESULT_MOVED;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Places where a test can hold the program still; see hook.h. */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,12 +30,33 @@ bool hook_set(const char *name)
 	return find(name);
 }
 
+static volatile sig_atomic_t released;
+
+static void release(int sig)
+{
+	(void)sig;
+	released = 1;
+}
+
+static bool is_released(void *arg)
+{
+	(void)arg;
+	return released;
+}
+
 int hook(const char *name)
 {
 	const char *rest = find(name);
+	static bool disturbed;
+	int ret;
 
-	if (!rest || *rest != ':')
+	if (!rest || *rest != ':' || disturbed)
 		return 0;
+	released = 0;
+	signal(SIGUSR1, release);
 	note("test: waiting at \"%s\"", name);
-	return loop_sleep(strtoull(rest + 1, NULL, 10) * NSEC_PER_MSEC);
+	ret = loop_until(is_released, NULL,
+			 (unsigned int)strtoul(rest + 1, NULL, 10));
+	disturbed = ret < 0;
+	return disturbed ? -1 : 0;
 }

@@ -3,8 +3,12 @@
  * Places where a test can hold the program still, or break a rule to see
  * that its test notices. MIGRATE_FAST_TEST=NAME[:MS][,NAME[:MS]]...
  *
+ * SIGUSR1 ends the waiting. So does a failure, for instance of a connection,
+ * and then nothing waits any more: what is tested has happened.
+ *
  *	hash-send	wait between hashing pages and sending them
  *	round		wait after each round
+ *	ready		(recv) wait before READY is said
  *	stopped		wait when the VM has just been stopped
  *	device		wait before the device state is released
  *	load		(recv) wait before QEMU is given the device state
@@ -13,6 +17,11 @@
  *	committed	(recv) wait after COMMIT was heard
  *	running		(recv) wait before RUNNING is said
  *	push		wait when the first pages have followed the VM
+ *	half		wait when half of them have
+ *	pushed		wait when all of them have, before PUSHED is said
+ *	complete	(recv) wait before COMPLETE is said
+ *	verify		wait when the first digests have been sent
+ *	bye		wait before BYE is said
  *	trust-hash	break the rule of pages.c that a hash must be certain
  *	lose-page	do not send one page of the first round
  *

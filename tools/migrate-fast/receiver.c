@@ -346,7 +346,7 @@ static int receive_vm(struct receiver *receiver, int listener)
 		return -1;
 	if (vm->qmp.gone)
 		return receiver_qemu_gone(receiver);
-	if (devstate_open(&receiver->devstate, vm) ||
+	if (devstate_open(&receiver->devstate, vm) || hook("ready") ||
 	    conn_send(&receiver->conn, WIRE_READY, 0, NULL, 0) ||
 	    loop_until(is_load, receiver, 0))
 		return -1;

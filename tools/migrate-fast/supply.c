@@ -264,6 +264,24 @@ static uint64_t push_pages(const struct sender *sender)
 	return n < PUSH_LEAST ? PUSH_LEAST : n > PUSH_MOST ? PUSH_MOST : n;
 }
 
+/* For tests: at the first pages, and half way. */
+static int hold(struct sender *sender)
+{
+	const struct supplied *supplied = &sender->stats.supplied;
+	struct supply *supply = &sender->supply;
+
+	if (!supply->first) {
+		supply->first = true;
+		if (hook("push"))
+			return -1;
+	}
+	if (supply->half || 2 * (supplied->pulled + supplied->pushed) <
+	    supplied->stale)
+		return 0;
+	supply->half = true;
+	return hook("half");
+}
+
 static int push(struct sender *sender)
 {
 	struct supply *supply = &sender->supply;
@@ -279,10 +297,9 @@ static int push(struct sender *sender)
 		    gather_flush(&sender->pager.gather) ||
 		    wait_for_room(sender))
 			return -1;
-		if (!supply->held && hook("push"))
-			return -1;
-		supply->held = true;
 		tell_progress(sender);
+		if (hold(sender))
+			return -1;
 	}
 	return 0;
 }
@@ -308,6 +325,7 @@ static int bring(struct sender *sender)
 		/* Told again if something went astray, which nothing should. */
 		supply->misses = false;
 		if (push(sender) || loop_until(is_pulled, sender, 0) ||
+		    hook("pushed") ||
 		    conn_send(&sender->conn, WIRE_PUSHED, 0, NULL, 0) ||
 		    conn_send(&supply->pull.conn, WIRE_PUSHED, 0, NULL, 0) ||
 		    loop_until(is_complete, sender, 0))

@@ -21,7 +21,7 @@ struct supply {
 	uint64_t before;	/* pages pulled and pushed until then */
 	/* What the destination has said. */
 	bool joined_push, joined_pull;
-	bool held;		/* hook "push" is over */
+	bool first, half;	/* so much has followed, and hooks were told */
 	bool misses;		/* it has told what it lacks */
 	bool complete;		/* nothing is absent there */
 	bool given_up;		/* it will never need anything more */

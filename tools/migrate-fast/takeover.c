@@ -181,8 +181,9 @@ int takeover(struct receiver *receiver, int listener)
 		note("recv --resume will not work: %s", fail_text());
 		free(fail_take());
 	}
+	/* Whatever becomes of the source now: the VM is ours. */
 	if (hook("committed"))
-		return -1;
+		free(fail_take());
 	if (receiver_run(receiver)) {
 		cause = fail_take();
 		/* Without an answer nobody knows whether it has run. */

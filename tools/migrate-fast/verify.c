@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hook.h"
 #include "say.h"
 #include "sender.h"
 #include "verify.h"
@@ -114,6 +115,8 @@ static int send_digests(struct sender *sender, bool after)
 				return -1;
 			if (sender->differ.count)
 				return name_pages(sender);
+			if (!i && !page && hook("verify"))
+				return -1;
 		}
 	}
 	if (conn_send(&sender->conn, WIRE_VERIFY, 0, NULL, 0) ||
