@@ -64,9 +64,11 @@ int receiver_run(struct receiver *receiver)
 {
 	struct vm *vm = &receiver->vm;
 	json_t *reply, *error;
-	json_int_t id;
+	json_int_t id, caps;
 
 	conn_pause(&receiver->conn, true);
+	/* Before the VM runs: whoever kills us later must not leave it on. */
+	caps = vm_start_restoring(vm);
 	if (receiver->run_it) {
 		id = qmp_start(&vm->qmp, "cont", NULL);
 		if (id < 0)
@@ -106,7 +108,7 @@ int receiver_run(struct receiver *receiver)
 				announcement(), QMP_MS);
 		json_decref(reply);
 	}
-	vm_restore_capabilities(vm);
+	vm_end_restoring(vm, caps);
 	conn_pause(&receiver->conn, false);
 	return 0;
 }

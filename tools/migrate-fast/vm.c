@@ -222,6 +222,17 @@ static bool wanted(const struct vm *vm, const char *name, bool *state)
 	return false;
 }
 
+/*
+ * A send or recv that was killed has left it on, or the operator has set it:
+ * nobody can tell. The safe state to leave behind is off.
+ */
+static void put_off(json_t *before, const char *name)
+{
+	if (!strcmp(name, "x-ignore-shared"))
+		json_array_append_new(before, json_pack("{s:s, s:b}",
+				"capability", name, "state", 0));
+}
+
 int vm_set_capabilities(struct vm *vm)
 {
 	json_t *list, *cap, *set = json_array(), *before = json_array();
@@ -234,8 +245,12 @@ int vm_set_capabilities(struct vm *vm)
 				json_object_get(cap, "capability"));
 		bool is = json_is_true(json_object_get(cap, "state")), want;
 
-		if (!name || !wanted(vm, name, &want) || is == want)
+		if (!name || !wanted(vm, name, &want))
 			continue;
+		if (is == want) {
+			put_off(before, name);
+			continue;
+		}
 		json_array_append_new(set, json_pack("{s:s, s:b}",
 				"capability", name, "state", want));
 		json_array_append(before, cap);
@@ -260,7 +275,7 @@ int vm_set_capabilities(struct vm *vm)
  * x-ignore-shared must not stay on behind the operator's back: the next
  * ordinary migration of this VM would leave its RAM behind.
  */
-int vm_restore_capabilities(struct vm *vm)
+json_int_t vm_start_restoring(struct vm *vm)
 {
 	json_t *before = vm->caps_before;
 
@@ -269,8 +284,31 @@ int vm_restore_capabilities(struct vm *vm)
 		json_decref(before);
 		return 0;
 	}
-	return qmp_do(&vm->qmp, "migrate-set-capabilities",
-		      json_pack("{s:o}", "capabilities", before));
+	return qmp_start(&vm->qmp, "migrate-set-capabilities",
+			 json_pack("{s:o}", "capabilities", before));
+}
+
+int vm_end_restoring(struct vm *vm, json_int_t id)
+{
+	json_t *value;
+
+	if (!id)
+		return 0;
+	value = qmp_fetch(&vm->qmp, id, "migrate-set-capabilities", QMP_MS);
+	json_decref(value);
+	return value ? 0 : -1;
+}
+
+int vm_restore_capabilities(struct vm *vm)
+{
+	return vm_end_restoring(vm, vm_start_restoring(vm));
+}
+
+json_int_t vm_announce(struct vm *vm)
+{
+	return qmp_start(&vm->qmp, "announce-self",
+			 json_pack("{s:i, s:i, s:i, s:i}", "initial", 50,
+				   "max", 550, "rounds", 5, "step", 100));
 }
 
 void vm_close_session(struct vm *vm)

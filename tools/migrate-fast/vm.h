@@ -78,6 +78,12 @@ void vm_close_session(struct vm *vm);
 /* Sets the capabilities that we need, or puts back what was before. */
 int vm_set_capabilities(struct vm *vm);
 int vm_restore_capabilities(struct vm *vm);
+/* The same, in two halves: QEMU does it before what is started next. */
+json_int_t vm_start_restoring(struct vm *vm);
+int vm_end_restoring(struct vm *vm, json_int_t id);
+
+/* Tells the network where the VM is; only starts it. */
+json_int_t vm_announce(struct vm *vm);
 
 /* Bytes of all RAM files. */
 uint64_t vm_bytes(const struct vm *vm);
