@@ -102,8 +102,14 @@ static int end_here(struct vm *vm)
 
 static int run_here(struct vm *vm)
 {
+	json_t *reply;
+
 	if (!vm->running && qmp_do(&vm->qmp, "cont", NULL))
 		return -1;
+	/* It may have been seen elsewhere. */
+	reply = qmp_await(&vm->qmp, vm_announce(vm), "announce-self", QMP_MS);
+	json_decref(reply);
+	free(fail_text() ? fail_take() : NULL);
 	/* Left on by the send that nobody answered. */
 	vm->caps_before = json_pack("[{s:s, s:b}]", "capability",
 				    "x-ignore-shared", "state", 0);

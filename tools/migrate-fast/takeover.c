@@ -41,12 +41,6 @@ int receiver_give_up(struct receiver *receiver)
 	return 0;
 }
 
-static json_t *announcement(void)
-{
-	return json_pack("{s:i, s:i, s:i, s:i}", "initial", 50, "max", 550,
-			 "rounds", 5, "step", 100);
-}
-
 /*
  * QEMU was told to run the VM and has not answered: it waits for a page that
  * is absent, and will run the VM when it has it. Whatever becomes of the
@@ -99,13 +93,13 @@ int receiver_run(struct receiver *receiver)
 	/* QEMU may wait for a page now and then: the rest can wait for it. */
 	if (receiver->demand.active) {
 		if (receiver->run_it)
-			qmp_start(&vm->qmp, "announce-self", announcement());
+			vm_announce(vm);
 		return 0;
 	}
 	conn_pause(&receiver->conn, true);
 	if (receiver->run_it) {
-		reply = qmp_try(&vm->qmp, "announce-self",
-				announcement(), QMP_MS);
+		reply = qmp_await(&vm->qmp, vm_announce(vm), "announce-self",
+				  QMP_MS);
 		json_decref(reply);
 	}
 	vm_end_restoring(vm, caps);
