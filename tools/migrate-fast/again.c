@@ -20,25 +20,63 @@ static int no_record(const char *qmp)
 		    qmp);
 }
 
-/* What the recv before us would have put back. */
-static void restore_capabilities(const struct options *options,
+/* QEMU may be waiting for an absent page: then it does not answer yet. */
+static bool reach_qemu(struct receiver *receiver)
+{
+	struct vm *vm = &receiver->vm;
+
+	if (!vm_attach(vm, receiver->options->qmp))
+		return true;
+	free(fail_take());
+	qmp_close(&vm->qmp);
+	/* Its end is not noticed, that is all. */
+	vm->qmp.gone = false;
+	return false;
+}
+
+/*
+ * What the recv before us has left to do: QEMU is told to run the VM, and
+ * capabilities are put back.
+ */
+static int finish_run(struct receiver *receiver, const json_t *record)
+{
+	struct vm *vm = &receiver->vm;
+	bool reached = reach_qemu(receiver);
+
+	if (reached)
+		vm->caps_before = json_incref(json_object_get(record,
+							      "capabilities"));
+	if (!json_is_true(json_object_get(record, "start"))) {
+		receiver->stage = STAGE_RUNNING;
+		/* It may be about to wait for a page: we do not. */
+		vm_start_restoring(vm);
+		return 0;
+	}
+	if (!reached)
+		return fail("QEMU at %s does not answer, and has yet to be told that it may run the VM",
+			    receiver->options->qmp);
+	receiver->stage = STAGE_PREPARED;
+	receiver->run_it = true;
+	return receiver_run(receiver);
+}
+
+/* It answers now, with all of its memory there. */
+static void restore_capabilities(struct receiver *receiver,
 				 const json_t *record)
 {
 	json_t *before = json_object_get(record, "capabilities");
-	struct vm vm = { .session = -1 };
+	struct vm *vm = &receiver->vm;
+	char *text;
 
-	if (!before)
+	if (!before || vm->qmp.fd >= 0)
 		return;
-	vm.caps_before = json_incref(before);
-	if (qmp_open(&vm.qmp, options->qmp) || vm_restore_capabilities(&vm)) {
-		char *text = fail_take();
-
-		note("x-ignore-shared was left on in QEMU here: turn it off before QEMU migrates the VM by itself (%s)",
-		     text);
-		free(text);
-	}
-	json_decref(vm.caps_before);
-	qmp_close(&vm.qmp);
+	vm->caps_before = json_incref(before);
+	if (reach_qemu(receiver) && !vm_restore_capabilities(vm))
+		return;
+	text = fail_take();
+	note("x-ignore-shared was left on in QEMU here: turn it off before QEMU migrates the VM by itself (%s)",
+	     text);
+	free(text);
 }
 
 static int serve_again(struct receiver *receiver, const json_t *record)
@@ -68,7 +106,8 @@ static int serve_again(struct receiver *receiver, const json_t *record)
 		receiver->complete = true;
 		receiver->linger = 2 * options->timeout * NSEC_PER_MSEC;
 	}
-	receiver->stage = STAGE_RUNNING;
+	if (finish_run(receiver, record))
+		return -1;
 	listener = conn_listen(options->listen);
 	if (listener < 0)
 		return -1;
@@ -77,7 +116,7 @@ static int serve_again(struct receiver *receiver, const json_t *record)
 	ret = serve(receiver, listener);
 	close(listener);
 	if (!ret)
-		restore_capabilities(options, record);
+		restore_capabilities(receiver, record);
 	return ret;
 }
 
@@ -88,7 +127,6 @@ int receive_again(struct receiver *receiver)
 
 	if (!record)
 		return no_record(receiver->options->qmp);
-	receiver->vm.qmp.path = need(strdup(receiver->options->qmp));
 	ret = serve_again(receiver, record);
 	json_decref(record);
 	return ret;

@@ -94,9 +94,11 @@ int record_write(const struct receiver *receiver, bool committed)
 		json_array_append_new(ram, json_pack("{s:s, s:s, s:I}",
 				"id", vm->ram[i].id, "path", vm->ram[i].path,
 				"bytes", (json_int_t)vm->ram[i].bytes));
-	json = json_pack("{s:s, s:s, s:b, s:o, s:O*}",
+	json = json_pack("{s:s, s:s, s:b, s:b, s:o, s:O*}",
 			 "session", receiver->session, "qmp", qmp,
-			 "committed", committed, "ram", ram,
+			 "committed", committed,
+			 "start", receiver->run_it &&
+			 receiver->stage != STAGE_RUNNING, "ram", ram,
 			 "capabilities", vm->caps_before);
 	free(qmp);
 	path_of(receiver->session, path);

@@ -92,6 +92,8 @@ int receiver_run(struct receiver *receiver)
 		conn_send(&receiver->conn, WIRE_RUNNING, 0, NULL, 0);
 	/* QEMU may wait for a page now and then: the rest can wait for it. */
 	if (receiver->demand.active) {
+		if (record_write(receiver, true))
+			free(fail_take());
 		if (receiver->run_it)
 			vm_announce(vm);
 		return 0;

@@ -191,6 +191,12 @@ static int query_capabilities(struct vm *vm, json_t **list)
 	return 0;
 }
 
+int vm_attach(struct vm *vm, const char *qmp_path)
+{
+	vm->qmp = (struct qmp){ .event = on_event, .arg = vm };
+	return qmp_open(&vm->qmp, qmp_path);
+}
+
 int vm_open(struct vm *vm, const char *qmp_path, bool incoming)
 {
 	json_t *list;
@@ -198,9 +204,7 @@ int vm_open(struct vm *vm, const char *qmp_path, bool incoming)
 	memset(vm, 0, sizeof(*vm));
 	vm->incoming = incoming;
 	vm->session = -1;
-	vm->qmp.event = on_event;
-	vm->qmp.arg = vm;
-	if (qmp_open(&vm->qmp, qmp_path) || query_machine(vm) ||
+	if (vm_attach(vm, qmp_path) || query_machine(vm) ||
 	    vm_query_status(vm) || query_ram(vm) || query_migrate(vm) ||
 	    query_capabilities(vm, &list))
 		return -1;

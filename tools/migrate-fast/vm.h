@@ -56,6 +56,8 @@ struct problems {
 	unsigned int n;
 };
 
+/* Connects. */
+int vm_attach(struct vm *vm, const char *qmp_path);
 /* Connects and asks for everything above; opens no file yet. */
 int vm_open(struct vm *vm, const char *qmp_path, bool incoming);
 void vm_close(struct vm *vm);
