@@ -137,8 +137,15 @@ static int give_up(struct vm *vm, const json_t *record)
 	struct migrate_fast_absent absent;
 	uint64_t lost = 0;
 	unsigned int i;
+	int ret;
 
-	if (record_open(record, vm) || vm_open_session(vm, FEATURES))
+	ret = record_open(record, vm);
+	if (ret == RECORD_ENDED) {
+		free(fail_take());
+		printf("The VM has ended already: nobody waits for its memory.\n");
+		return 0;
+	}
+	if (ret || vm_open_session(vm, FEATURES))
 		return -1;
 	for (i = 0; i < vm->rams; i++) {
 		int err = mf_absent(vm->session, &vm->ram[i].mf, 0, 0, NULL,

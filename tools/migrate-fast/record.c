@@ -128,26 +128,33 @@ static int open_ram(struct ram *ram, const json_t *entry)
 	ram->bytes = (uint64_t)json_integer_value(json_object_get(entry,
 								  "bytes"));
 	ram->fd = open(path, O_RDWR | O_CLOEXEC);
-	if (ram->fd < 0)
-		return fail("cannot open %s: %s", path, strerror(errno));
+	if (ram->fd < 0) {
+		int ret = errno == ENOENT ? RECORD_ENDED : -1;
+
+		fail("cannot open %s: %s", path, strerror(errno));
+		return ret;
+	}
 	if (fstatfs(ram->fd, &fs) || fs.f_type != MIGRATE_FAST_FSMAGIC)
 		return fail("%s is not on a file system of type %s", path,
 			    MIGRATE_FAST_FSTYPE);
-	if (!ram_is_mapped(ram->fd, 0))
-		return fail("no process maps %s: the VM has ended", path);
-	return 0;
+	if (ram_is_mapped(ram->fd, 0))
+		return 0;
+	fail("no process maps %s: the VM has ended", path);
+	return RECORD_ENDED;
 }
 
 int record_open(const json_t *record, struct vm *vm)
 {
 	json_t *list = json_object_get(record, "ram"), *entry;
+	int ret = 0;
 	size_t i;
 
 	vm->ram = need(calloc(json_array_size(list) + 1, sizeof(*vm->ram)));
 	json_array_foreach(list, i, entry) {
 		vm->rams++;
-		if (open_ram(&vm->ram[i], entry))
-			return -1;
+		ret = open_ram(&vm->ram[i], entry);
+		if (ret)
+			break;
 	}
-	return 0;
+	return ret;
 }

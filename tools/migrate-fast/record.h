@@ -21,7 +21,11 @@ int record_write(const struct receiver *receiver, bool committed);
 void record_remove(const char *session);
 /* The one of the QEMU at @qmp; NULL, without fail(), if there is none. */
 json_t *record_find(const char *qmp);
-/* Opens the RAM files that it names. 0, or -1 after fail(). */
+/*
+ * Opens the RAM files that it names. 0, or -1 after fail(); RECORD_ENDED, after
+ * fail() too, if its VM has ended.
+ */
+#define RECORD_ENDED 1
 int record_open(const json_t *record, struct vm *vm);
 
 #endif /* RECORD_H */
