@@ -56,6 +56,10 @@ static int on_ask(struct door_guest *guest, json_t *json)
 
 	if (knows_session(guest, json) && receiver->stage == STAGE_RUNNING)
 		state = receiver->complete ? "running" : "split";
+	/* Who has heard that may end its QEMU without another word. */
+	if (knows_session(guest, json) && receiver->complete)
+		receiver->linger = 2 * receiver->options->timeout *
+				   NSEC_PER_MSEC;
 	reply = json_pack("{s:i, s:s, s:s}", "protocol", WIRE_VERSION,
 			  "version", "", "state", state);
 	text = need(json_dumps(reply, JSON_COMPACT));
