@@ -215,6 +215,26 @@ class Resume(Scenario):
             assert self.vm.status() == "running"
             self.work.guest = self.vm
 
+    def powered_off(self):
+        """The guest shuts itself down over there: what it lacks, it will never want."""
+        with self.case("the guest powers itself off while memory follows it") as twin:
+            move = self.begin(twin)
+            twin.agent.spawn("poweroff -f")
+            twin.proc.wait(120)
+            move.send.release()
+            assert move.send.wait(60) == MOVED, move.text()
+            assert move.recv.wait(60) == MOVED, move.text()
+            result = move.result()
+            assert result["result"] == "moved" and result["postcopy"]["ended"], move.text()
+            sent = result["postcopy"]["pulled"] + result["postcopy"]["pushed"]
+            assert sent < result["postcopy"]["stale"], "all had come before that"
+            for tool in (move.send, move.recv):
+                assert "powered it off" in tool.output, move.text()
+            self.vm.proc.wait(30)
+            move.nothing_left()
+            left = twin.host.run("ls /run/migrate-fast.d 2>/dev/null").out.split()
+            assert not left, f"records left: {left}"
+
     def given_up(self):
         """abort: who waits for absent memory gets a signal, and QEMU can end."""
         with self.case("abort ends a VM whose memory will not come") as twin:
@@ -232,6 +252,7 @@ class Resume(Scenario):
             twin.proc.wait(60)
             move.guard_ends()
             move.source_waits()
+            assert resolve(move, "--word", "source").rc == FAILED
 
 
 def main():
@@ -250,6 +271,7 @@ def main():
             resume.work.verify()
         resume.host_died()
         resume.given_up()
+        resume.powered_off()
         return resume.finish()
 
 

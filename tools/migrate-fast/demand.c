@@ -256,6 +256,16 @@ int demand_lacking(struct demand *demand, uint64_t *lacking)
 	return 0;
 }
 
+void demand_forget(struct demand *demand)
+{
+	unsigned int i;
+
+	for (i = 0; i < demand->vm->rams; i++)
+		memset(demand->lacks[i], 0, 8 *
+		       bitmap_words(demand->vm->ram[i].mf.pages));
+	demand->nr_waits = 0;
+}
+
 int demand_repeat(struct demand *demand)
 {
 	size_t i;

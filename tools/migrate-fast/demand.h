@@ -57,6 +57,8 @@ int demand_fill(struct demand *demand, unsigned int ram, uint64_t page,
 int demand_lacking(struct demand *demand, uint64_t *lacking);
 /* Asks again for all that somebody waits for: the source is another. */
 int demand_repeat(struct demand *demand);
+/* Nothing is lacking any more: the VM has ended. */
+void demand_forget(struct demand *demand);
 /* No VM has seen the pages yet: zeroes, and the file is an ordinary one. */
 void demand_undo(struct demand *demand);
 /* The pages will not come: who waits for one gets SIGBUS. */

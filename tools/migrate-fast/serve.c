@@ -174,13 +174,28 @@ int receiver_join(struct receiver *receiver, struct conn *from, bool pull)
 	return demand_repeat(&receiver->demand);
 }
 
+/* The guest has powered itself off: nobody wants what is absent. */
+static bool has_ended(const struct receiver *receiver)
+{
+	return receiver->vm.qmp.gone && receiver->vm.powered_off;
+}
+
+static int count_lacking(struct receiver *receiver, uint64_t *lacking)
+{
+	if (!has_ended(receiver))
+		return demand_lacking(&receiver->demand, lacking);
+	demand_forget(&receiver->demand);
+	*lacking = 0;
+	return 0;
+}
+
 static int tell_missing(struct receiver *receiver)
 {
 	struct vm *vm = &receiver->vm;
 	uint64_t lacking;
 	unsigned int i;
 
-	if (demand_lacking(&receiver->demand, &lacking))
+	if (count_lacking(receiver, &lacking))
 		return -1;
 	for (i = 0; i < vm->rams; i++)
 		if (bits_send(&receiver->conn, WIRE_MISSING, i,
@@ -199,7 +214,7 @@ static int conclude(struct receiver *receiver)
 
 	receiver->pushed = false;
 	receiver->pulled = false;
-	if (demand_lacking(&receiver->demand, &lacking))
+	if (count_lacking(receiver, &lacking))
 		return -1;
 	if (lacking) {
 		note("%llu pages have gone astray, and are asked for again",
@@ -207,12 +222,17 @@ static int conclude(struct receiver *receiver)
 		return tell_missing(receiver);
 	}
 	if (!receiver->complete)
-		note("all of the VM's memory is here");
+		note(has_ended(receiver) ?
+		     "the VM has ended here: its guest has powered it off" :
+		     "all of the VM's memory is here");
+	if (hook("complete"))
+		return -1;
 	receiver->complete = true;
 	/* The source may be quicker to close it than to say goodbye. */
 	receiver->pull.expected = true;
 	json = demand_json(&receiver->demand);
 	json_object_set_new(json, "tracked", json_boolean(receiver->tracked));
+	json_object_set_new(json, "ended", json_boolean(has_ended(receiver)));
 	text = need(json_dumps(json, JSON_COMPACT));
 	json_decref(json);
 	ret = conn_send(&receiver->conn, WIRE_COMPLETE, 0, text, strlen(text));
@@ -227,7 +247,8 @@ static bool connected(const struct receiver *receiver)
 
 static bool is_over(const struct receiver *receiver)
 {
-	return receiver->bye || receiver->vm.qmp.gone ||
+	return receiver->bye ||
+	       (receiver->vm.qmp.gone && !receiver->vm.powered_off) ||
 	       (receiver->lost &&
 		(loop_signal() || now_ns() - receiver->lost >
 		 receiver->linger));
@@ -238,6 +259,8 @@ static bool wants_attention(void *arg)
 	struct receiver *receiver = arg;
 
 	return receiver->joined || (receiver->pushed && receiver->pulled) ||
+	       (has_ended(receiver) && !receiver->complete &&
+		connected(receiver)) ||
 	       is_over(receiver);
 }
 
@@ -265,13 +288,13 @@ static int end(struct receiver *receiver)
 {
 	struct vm *vm = &receiver->vm;
 
-	if (vm->qmp.gone) {
+	if (vm->qmp.gone && !vm->powered_off) {
 		record_remove(receiver->session);
 		fail("the VM's QEMU has ended here");
 		conn_farewell(&receiver->conn, WIRE_FAIL, fail_text());
 		return -1;
 	}
-	if (!receiver->bye && !receiver->complete)
+	if (!receiver->bye && !receiver->complete && !has_ended(receiver))
 		return fail("the source has not come back. The VM is here and waits where it needs what is absent: migrate-fast recv --resume --qmp %s --listen %s here, then migrate-fast send --resume there; or, to give the VM up: migrate-fast abort --qmp %s",
 			    receiver->options->qmp, receiver->options->listen,
 			    receiver->options->qmp);

@@ -424,12 +424,18 @@ static int connect_again(struct sender *sender)
 	}
 }
 
+/* The guest has powered itself off over there. */
+static bool has_ended(const struct sender *sender)
+{
+	return json_is_true(json_object_get(sender->stats.arrived, "ended"));
+}
+
 static int verify(struct sender *sender)
 {
 	uint64_t began = now_ns();
 	int ret;
 
-	if (!sender->options->verify)
+	if (!sender->options->verify || has_ended(sender))
 		return 0;
 	if (!json_is_true(json_object_get(sender->stats.arrived, "tracked"))) {
 		note("not verified: what the VM has written over there is not known (recv was started anew, or send without --verify)");
@@ -485,6 +491,8 @@ int supply(struct sender *sender)
 		drop(sender);
 	}
 	loop_uncancellable(true);
+	if (!ret && has_ended(sender))
+		note("the VM has moved, and has ended over there: its guest has powered it off");
 	return ret;
 }
 

@@ -160,6 +160,8 @@ static void on_event(struct qmp *qmp, const char *name, const json_t *data)
 
 	if (!strcmp(name, "RESUME"))
 		vm->resumed = true;
+	if (!strcmp(name, "SHUTDOWN"))
+		vm->powered_off = json_is_true(json_object_get(data, "guest"));
 	if (strcmp(name, "MIGRATION"))
 		return;
 	status = json_string_value(json_object_get(data, "status"));

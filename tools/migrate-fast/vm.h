@@ -41,6 +41,7 @@ struct vm {
 	char status[32];	/* running, paused, inmigrate ... */
 	bool running;
 	bool resumed;		/* a RESUME event has come */
+	bool powered_off;	/* a SHUTDOWN event has: by the guest's own will */
 	struct ram *ram;
 	unsigned int rams;
 	json_t *caps_before;	/* capabilities to put back, or NULL */
