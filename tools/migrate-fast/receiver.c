@@ -46,6 +46,8 @@ static int on_copying(struct receiver *receiver,
 		return place_zero(receiver, frame);
 	case WIRE_ROUND:
 		receiver->rounds++;
+		if (serve_forget(receiver))
+			return -1;
 		return conn_send(conn, WIRE_ROUND_DONE, frame->page, NULL, 0);
 	case WIRE_PREPARE:
 		receiver->prepare = true;

@@ -63,6 +63,11 @@ void serve_init(struct receiver *receiver);
  * need not be what the source has. Takes long; DEMAND must not.
  */
 int serve_track(struct receiver *receiver);
+/*
+ * What was written until now was written by us. After each round, while the VM
+ * still runs over there: the more there is, the longer it takes.
+ */
+int serve_forget(struct receiver *receiver);
 /* DEMAND: from here on what is stale is absent. */
 int serve_begin(struct receiver *receiver, uint64_t total);
 /* A frame that belongs to post-copy. 1 if it does not. */

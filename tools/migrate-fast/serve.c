@@ -10,7 +10,6 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "bits.h"
 #include "hook.h"
@@ -51,23 +50,14 @@ int serve_track(struct receiver *receiver)
 	return 0;
 }
 
-int serve_begin(struct receiver *receiver, uint64_t total)
+int serve_forget(struct receiver *receiver)
 {
 	struct vm *vm = &receiver->vm;
 	struct mf_harvested sum;
 	unsigned int i;
 	int err;
 
-	/* Nobody may touch the VM's memory through these any more. */
-	for (i = 0; i < vm->rams; i++)
-		munmap(receiver->map[i], vm->ram[i].bytes);
-	memset(receiver->map, 0, vm->rams * sizeof(*receiver->map));
-	if (record_write(receiver, false) ||
-	    demand_begin(&receiver->demand, total))
-		return -1;
-	receiver->conn.urgent = true;
 	for (i = 0; receiver->tracked && i < vm->rams; i++) {
-		/* What the VM writes from here on counts, not what we have. */
 		err = mf_harvest(vm->session, &vm->ram[i].mf, &sum);
 		if (err)
 			return fail("harvest of %s: %s", vm->ram[i].path,
@@ -75,6 +65,20 @@ int serve_begin(struct receiver *receiver, uint64_t total)
 		memset(vm->ram[i].mf.bitmap, 0, vm->ram[i].mf.bitmap_bytes);
 	}
 	return 0;
+}
+
+int serve_begin(struct receiver *receiver, uint64_t total)
+{
+	/*
+	 * Nobody may touch the VM's memory through these any more. To unmap
+	 * them now, page by page, the VM would have to wait for.
+	 */
+	memset(receiver->map, 0, receiver->vm.rams * sizeof(*receiver->map));
+	if (record_write(receiver, false) ||
+	    demand_begin(&receiver->demand, total))
+		return -1;
+	receiver->conn.urgent = true;
+	return serve_forget(receiver);
 }
 
 static bool is_valid(const struct receiver *receiver,
