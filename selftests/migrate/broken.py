@@ -16,7 +16,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import FAILED, Move, Survivor, hooks, resolve
+from migrate.move import FAILED, HOLD, Move, Survivor, hooks, resolve
 from vm import Bed
 
 PATIENT = ["--timeout", "5000"]
@@ -29,17 +29,18 @@ class Broken(Survivor):
         self.bed.rate("10mbit")
         move = Move(self.vm, twin, **options)
         move.send.wait_for('"start"', 120)
-        time.sleep(2)
+        self.wait_sent(self.a, 1 << 20)
         assert not move.send.events("round"), "round 1 is over already"
         return move
 
     def in_last_round(self, twin, **options):
         """The VM is stopped, and a part of the last pages is on its way."""
         args = list(options.pop("args", [])) + ["--max-rounds", 1, "--force-switchover"]
-        move = Move(self.vm, twin, args=args, send_env=hooks(stopped=3000), **options)
+        move = Move(self.vm, twin, args=args, send_env=hooks(stopped=HOLD), **options)
         move.send.wait_hook("stopped")
         self.bed.rate("1mbit")
-        time.sleep(3.5)
+        move.send.release()
+        self.wait_sent(self.a, 100 << 10)
         assert len(move.send.events("round")) == 1, "the last round is over already"
         return move
 
@@ -67,11 +68,11 @@ class Broken(Survivor):
         for name, when in (("load", "after the stream began"),
                            ("prepared", "after the device state was loaded")):
             with self.case(f"receiver killed {when}") as twin:
-                move = Move(self.vm, twin, recv_env=hooks(**{name: 20000}))
+                move = Move(self.vm, twin, recv_env=hooks(**{name: HOLD}))
                 self.at_recv_hook(move, name).recv.kill()
                 move.failed("lost", recv_rc=137)
         with self.case("receiver killed just before the commit") as twin:
-            move = Move(self.vm, twin, send_env=hooks(commit=3000))
+            move = Move(self.vm, twin, send_env=hooks(commit=HOLD))
             self.at_send_hook(move, "commit").recv.kill()
             move.failed("lost", recv_rc=137)
 
@@ -81,14 +82,16 @@ class Broken(Survivor):
             twin.kill()
             move.failed("QEMU")
         with self.case("destination QEMU killed while it loads") as twin:
-            move = Move(self.vm, twin, recv_env=hooks(load=3000))
+            move = Move(self.vm, twin, recv_env=hooks(load=HOLD))
             self.at_recv_hook(move, "load")
             twin.kill()
+            move.recv.release()
             move.failed("QEMU")
         with self.case("destination QEMU killed when it is prepared") as twin:
-            move = Move(self.vm, twin, recv_env=hooks(prepared=3000))
+            move = Move(self.vm, twin, recv_env=hooks(prepared=HOLD))
             self.at_recv_hook(move, "prepared")
             twin.kill()
+            move.recv.release()
             move.failed("QEMU")
 
     # The sender
@@ -104,7 +107,7 @@ class Broken(Survivor):
             move.send.kill(signal.SIGINT)
             move.failed("cancel")
         with self.case("Ctrl-C while the destination loads") as twin:
-            move = Move(self.vm, twin, recv_env=hooks(load=3000))
+            move = Move(self.vm, twin, recv_env=hooks(load=HOLD))
             self.at_recv_hook(move, "load").send.kill(signal.SIGINT)
             move.failed("cancel")
         with self.case("Ctrl-C at the receiver in round 1") as twin:
@@ -140,6 +143,7 @@ class Broken(Survivor):
     def cut_and_resolve(self, move):
         """The destination cannot know whether the source has gone on without it."""
         self.cut()
+        move.recv.release()
         move.send_failed("no sign of life")
         move.recv.wait_for("stays paused here", 60)
         self.mend()
@@ -164,11 +168,11 @@ class Broken(Survivor):
             self.fails_when_cut(self.in_last_round(twin, args=PATIENT, recv_args=PATIENT))
         with self.case("network cut while the destination loads") as twin:
             move = Move(self.vm, twin, args=PATIENT, recv_args=PATIENT,
-                        recv_env=hooks(load=30000))
+                        recv_env=hooks(load=HOLD))
             self.fails_when_cut(self.at_recv_hook(move, "load"))
         with self.case("network cut when the destination has loaded") as twin:
             move = Move(self.vm, twin, args=PATIENT, recv_args=PATIENT,
-                        recv_env=hooks(prepared=3000))
+                        recv_env=hooks(prepared=HOLD))
             self.at_recv_hook(move, "prepared")
             self.cut_and_resolve(move)
         with self.case("a short interruption is survived") as twin:
@@ -189,7 +193,7 @@ class Broken(Survivor):
         for mode in ("postcopy", "three-stage"):
             args = ["--mode", mode, *PATIENT]
             with self.case(f"{mode}: receiver killed when pages are absent") as twin:
-                move = Move(self.vm, twin, args=args, recv_env=hooks(load=20000))
+                move = Move(self.vm, twin, args=args, recv_env=hooks(load=HOLD))
                 self.at_recv_hook(move, "load").recv.kill()
                 move.failed("lost", recv_rc=137)
                 # Nothing was loaded: the same QEMU can take a VM yet.
@@ -198,26 +202,28 @@ class Broken(Survivor):
                 move.send.kill(signal.SIGINT)
                 move.failed("cancel")
             with self.case(f"{mode}: destination QEMU killed while it loads") as twin:
-                move = Move(self.vm, twin, args=args, recv_env=hooks(load=3000))
+                move = Move(self.vm, twin, args=args, recv_env=hooks(load=HOLD))
                 self.at_recv_hook(move, "load")
                 twin.kill()
+                move.recv.release()
                 move.failed("QEMU")
             with self.case(f"{mode}: Ctrl-C when the destination has loaded") as twin:
-                move = Move(self.vm, twin, args=args, send_env=hooks(commit=3000))
+                move = Move(self.vm, twin, args=args, send_env=hooks(commit=HOLD))
                 self.at_send_hook(move, "commit").send.kill(signal.SIGINT)
                 move.failed("cancel")
                 twin.proc.wait(30)	# half a VM is of no use to anybody
             with self.case(f"{mode}: network cut while the destination loads") as twin:
                 move = Move(self.vm, twin, args=args, recv_args=PATIENT,
-                            send_env=hooks(device=1000))
+                            send_env=hooks(device=HOLD))
                 self.at_send_hook(move, "device")
                 self.cut()
+                move.send.release()
                 move.failed("no sign of life")
                 left = self.b.run("ls /run/migrate-fast.d 2>/dev/null").out.split()
                 assert not left, f"records left: {left}"
         with self.case("three-stage: network cut when the destination has loaded") as twin:
             move = Move(self.vm, twin, args=["--mode", "three-stage", *PATIENT],
-                        recv_args=PATIENT, recv_env=hooks(prepared=1500))
+                        recv_args=PATIENT, recv_env=hooks(prepared=HOLD))
             self.at_recv_hook(move, "prepared")
             self.cut_and_resolve(move)
 

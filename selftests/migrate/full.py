@@ -14,7 +14,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import Move, Scenario, Work, discard, hooks, must_answer
+from migrate.move import HOLD, Move, Scenario, Work, discard, hooks, must_answer
 from migrate.redis_load import RedisLoad
 from vm import AgentError, Bed
 
@@ -157,10 +157,14 @@ class Full(Scenario):
         try:
             # Each round is followed by a pause in which the guest writes all again: on a
             # fast machine the rounds would be too short for it.
-            move = Move(self.vm, twin, send_env=hooks(round=2000),
+            move = Move(self.vm, twin, send_env=hooks(round=HOLD),
                         args=["--max-rounds", 4, "--downtime-limit", 500])
-            move.send.wait_hook("round")
-            self.bed.rate("20mbit")
+            for number in range(1, 5):
+                move.send.wait_hook("round", number)
+                if number == 1:
+                    self.bed.rate("20mbit")
+                time.sleep(2)
+                move.send.release()
             move.failed("writes faster", "--force-switchover")
             result = move.result()
             assert len(result["rounds"]) == 4, f"{len(result['rounds'])} rounds"

@@ -26,8 +26,15 @@ def command(words, env=None):
         [f"{key}={value}" for key, value in (env or {}).items()] + words)
 
 
+# Longer than any test needs to get there: what it does then ends the hold.
+HOLD = 60000
+
+
 def hooks(*names, **times):
-    """Environment that holds the tool still: hooks("lose-page", stopped=2000)."""
+    """Environment that holds the tool still: hooks("lose-page", stopped=2000).
+
+    HOLD, and let what the test does end it: a failure, or release().
+    """
     parts = list(names) + [f"{name.replace('_', '-')}:{ms}" for name, ms in times.items()]
     return {"MIGRATE_FAST_TEST": ",".join(parts)}
 
@@ -72,10 +79,11 @@ class Tool:
         self._wait(lambda: any(event["phase"] == name for event in self.events("phase")),
                    f"phase {name!r}", timeout)
 
-    def wait_hook(self, name, timeout=180):
+    def wait_hook(self, name, times=1, timeout=180):
         """Wait until it stands still at a hook that was set for it."""
-        self._wait(lambda: any(f'waiting at "{name}"' in event.get("text", "")
-                               for event in self.events("note")), f"hook {name!r}", timeout)
+        self._wait(lambda: sum(f'waiting at "{name}"' in event.get("text", "")
+                               for event in self.events("note")) >= times,
+                   f"hook {name!r}", timeout)
 
     def wait_round(self, number=1, timeout=180):
         """Wait until so many rounds are over."""
@@ -93,6 +101,10 @@ class Tool:
 
     def kill(self, sig=signal.SIGKILL):
         self.proc.kill(sig)
+
+    def release(self):
+        """Let it go on that stands still at a hook."""
+        self.proc.kill(signal.SIGUSR1)
 
     def wait(self, timeout=300):
         """Its exit status."""
@@ -112,6 +124,7 @@ class Move:
         self.vm = vm
         self.twin = twin
         self.recv = None
+        self.named = None
         self.refcount = module_users(vm.host)
         forget_events(vm)
         if twin and receive:
@@ -174,7 +187,10 @@ class Move:
         assert "RESUME" not in events_of(self.vm), f"the VM runs twice\n{self.text()}"
 
     def session(self):
-        return self.send.events("start")[0]["session"]
+        """Its name, for whoever takes the work up again."""
+        if not self.named:
+            self.named = self.send.events("start")[0]["session"]
+        return self.named
 
     def resume_send(self, *args, env=None):
         """Another send finishes the work of the first one."""
@@ -297,8 +313,7 @@ def resolve(move, *args):
     """Exit status and text of migrate-fast resolve at the source."""
     words = ["resolve", "--qmp", move.vm.qmp_path]
     if "--word" not in args:
-        session = move.send.events("start")[0]["session"]
-        words += ["--to", f"{move.twin.host.addr}:{PORT}", "--session", session]
+        words += ["--to", f"{move.twin.host.addr}:{PORT}", "--session", move.session()]
     return move.vm.host.run(command(words + list(args)), timeout=120)
 
 
@@ -360,6 +375,12 @@ class Scenario:
         vm = Guest(self.a, "vm1", **options).start().wait_up()
         self.tests.note(f"guest up after {vm.up_seconds:.1f} s")
         return vm
+
+    def wait_sent(self, host, size, timeout=120):
+        """Wait until so many bytes more have left by the migration link."""
+        begin, end = host.sent_bytes(), time.monotonic() + timeout
+        while host.sent_bytes() - begin < size:
+            assert time.monotonic() < end, f"no {size} bytes have left {host.name}"
 
     def cut(self):
         """Nothing gets through the migration link any more, and nobody is told."""

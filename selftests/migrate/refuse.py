@@ -11,7 +11,8 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import (FAILED, PORT, TOOL, USAGE, Move, Survivor, command, discard)
+from migrate.move import (FAILED, HOLD, PORT, TOOL, USAGE, Move, Survivor, command, discard,
+                          hooks)
 from vm import Bed, Guest
 
 SMALL = "/run/small"
@@ -136,21 +137,18 @@ class Refuse(Survivor):
 
     def capabilities(self):
         with self.case("capability taken away at the destination") as twin:
-            self.bed.rate("20mbit")
-            move = Move(self.vm, twin)
-            move.recv.wait_for('"event"', 60)
-            move.send.wait_for('"start"', 60)
+            move = Move(self.vm, twin, send_env=hooks(round=HOLD))
+            move.send.wait_hook("round")
             twin.qmp("migrate-set-capabilities", capabilities=[
                 {"capability": "x-ignore-shared", "state": False}])
-            self.bed.rate(self.rate)
+            move.send.release()
             move.failed("QEMU", recv_rc=None)
         with self.case("capability taken away at the source") as twin:
-            self.bed.rate("20mbit")
-            move = Move(self.vm, twin)
-            move.send.wait_for('"start"', 60)
+            move = Move(self.vm, twin, send_env=hooks(round=HOLD))
+            move.send.wait_hook("round")
             self.vm.qmp("migrate-set-capabilities", capabilities=[
                 {"capability": "x-ignore-shared", "state": False}])
-            self.bed.rate(self.rate)
+            move.send.release()
             move.failed("QEMU", recv_rc=None)
         with self.case("a migration of QEMU's own is under way") as twin:
             self.vm.qmp("migrate-set-parameters", **{"max-bandwidth": 10000})

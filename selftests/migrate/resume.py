@@ -16,8 +16,8 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import (FAILED, MOVED, SPLIT, TOOL, Move, Scenario, Work, discard, hooks,
-                          resolve)
+from migrate.move import (FAILED, HOLD, MOVED, SPLIT, TOOL, Move, Scenario, Work, discard,
+                          hooks, resolve)
 from vm import AgentError, Bed, QmpError
 
 PATIENT = ["--timeout", "5000"]
@@ -32,15 +32,14 @@ class Resume(Scenario):
         self.vm = self.guest(append="init_on_free=1")
         self.work = Work(self.vm, "writer 16 hot=1 rate=300")
 
-    def begin(self, twin, mode="postcopy", hold=60000, verify=False, patience=PATIENT):
+    def begin(self, twin, mode="postcopy", verify=False, patience=PATIENT):
         """Up to the moment when the first pages have followed the VM.
 
         Nothing else is pushed before what the test does next: on a fast machine all would
-        be over already. Who loses its peer for good does not wait on; who finds it again
-        does.
+        be over already. Who has lost its peer does not wait on.
         """
         move = Move(self.vm, twin, verify=verify, args=["--mode", mode, *patience],
-                    recv_args=patience, send_env=hooks(push=hold))
+                    recv_args=patience, send_env=hooks(push=HOLD))
         move.send.wait_hook("push")
         assert twin.status() == "running", move.text()
         return move
@@ -90,7 +89,7 @@ class Resume(Scenario):
     def short_cut(self):
         """Both ends notice, and find each other again."""
         with self.case("network cut, both ends connect again") as twin:
-            move = self.begin(twin, hold=8000, verify=True, patience=["--timeout", "10000"])
+            move = self.begin(twin, verify=True, patience=["--timeout", "10000"])
             self.cut()
             move.send.wait_for("connecting again", 60)
             self.mend()
@@ -131,7 +130,7 @@ class Resume(Scenario):
 
     def receiver_killed(self):
         with self.case("receiver killed: recv --resume, and send finds it") as twin:
-            move = self.begin(twin, hold=8000)
+            move = self.begin(twin, patience=["--timeout", "30000"])
             move.recv.kill()
             assert move.recv.wait(30) == 137
             time.sleep(1)

@@ -13,7 +13,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import (FAILED, MOVED, UNKNOWN, Move, Scenario, Work, discard,
+from migrate.move import (FAILED, HOLD, MOVED, UNKNOWN, Move, Scenario, Work, discard,
                           events_of, hooks, resolve)
 from vm import AgentError, Bed, QmpError
 
@@ -57,10 +57,13 @@ class Unknown(Scenario):
         discard(move.twin)
         self.work.verify()
 
-    def cut_at(self, move, hook, side="recv"):
+    def cut_at(self, move, hook, side="recv", release=True):
         """Cut the network while one side stands still at a hook."""
-        (move.recv if side == "recv" else move.send).wait_hook(hook)
+        held = move.recv if side == "recv" else move.send
+        held.wait_hook(hook)
         self.cut()
+        if release:
+            held.release()
 
     def run(self, name, test):
         with self.test(name):
@@ -87,7 +90,7 @@ class Unknown(Scenario):
     # COMMIT was said and heard, RUNNING was not heard
 
     def lost_answer(self, twin):
-        move = self.begin(twin, recv_env=hooks(running=4000))
+        move = self.begin(twin, recv_env=hooks(running=HOLD))
         self.cut_at(move, "running")
         self.is_unknown(move)
         assert twin.status() == "running", move.text()
@@ -100,7 +103,7 @@ class Unknown(Scenario):
     def found_again(self, twin):
         """The network comes back before send gives up: it asks for itself."""
         move = Move(self.vm, twin, args=["--timeout", "30000"], recv_args=PATIENT,
-                    recv_env=hooks(running=4000))
+                    recv_env=hooks(running=HOLD))
         self.cut_at(move, "running")
         move.recv.wait_for("has not heard", 60)
         self.mend()
@@ -111,7 +114,7 @@ class Unknown(Scenario):
     # COMMIT was said, but never heard
 
     def lost_commit(self, twin):
-        move = self.begin(twin, send_env=hooks(commit=4000))
+        move = self.begin(twin, send_env=hooks(commit=HOLD))
         self.cut_at(move, "commit", side="send")
         self.is_unknown(move)
         move.recv.wait_for("stays paused here", 60)
@@ -122,7 +125,7 @@ class Unknown(Scenario):
         self.now_there(move)
 
     def taken_back(self, twin):
-        move = self.begin(twin, send_env=hooks(commit=4000))
+        move = self.begin(twin, send_env=hooks(commit=HOLD))
         self.cut_at(move, "commit", side="send")
         self.is_unknown(move)
         self.mend()
@@ -133,7 +136,7 @@ class Unknown(Scenario):
     # The receiver dies after it has heard COMMIT: only the operator knows
 
     def operator(self, twin):
-        move = self.begin(twin, recv_env=hooks(committed=20000))
+        move = self.begin(twin, recv_env=hooks(committed=HOLD))
         move.recv.wait_hook("committed")
         move.recv.kill()
         self.is_unknown(move)
@@ -146,7 +149,7 @@ class Unknown(Scenario):
 
     def source_died(self, twin):
         """Its guard lets the VM run on, and has the destination give it up."""
-        move = self.begin(twin, send_env=hooks(commit=20000))
+        move = self.begin(twin, send_env=hooks(commit=HOLD))
         move.send.wait_hook("commit")
         assert twin.status() == "paused", move.text()
         move.send.kill()
@@ -157,8 +160,8 @@ class Unknown(Scenario):
 
     def source_died_in_the_dark(self, twin):
         """Nobody can tell the destination: it stays paused, until somebody asks."""
-        move = self.begin(twin, send_env=hooks(commit=20000))
-        self.cut_at(move, "commit", side="send")
+        move = self.begin(twin, send_env=hooks(commit=HOLD))
+        self.cut_at(move, "commit", side="send", release=False)
         move.send.kill()
         assert move.send.wait(30) == 137
         move.recv.wait_for("stays paused here", 60)
@@ -173,7 +176,7 @@ class Unknown(Scenario):
 
     def interrupted_receiver(self, twin):
         """Ctrl-C at a receiver that is prepared gives the VM back."""
-        move = self.begin(twin, send_env=hooks(commit=3000))
+        move = self.begin(twin, send_env=hooks(commit=HOLD))
         move.send.wait_hook("commit")
         move.recv.kill(signal.SIGINT)
         move.failed("cancel", recv_rc=None)
