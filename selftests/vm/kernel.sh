@@ -57,6 +57,14 @@ sources_list()
 	done
 }
 
+# Another checkout may be set up at the same moment. Held until we end.
+lock_cache()
+{
+	mkdir -p "$cache"
+	exec 9> "$cache/lock"
+	flock 9
+}
+
 apt_update()
 {
 	mkdir -p "$cache/apt/lists/partial"
@@ -106,6 +114,7 @@ unpack_image()
 	local image release headers common deb
 
 	[ ! -e "$dest/release" ] || return 0
+	lock_cache
 	apt_update
 	image=$(newest_image "$kernel")
 	[ -n "$image" ] || die "no image package of Linux $kernel"
@@ -144,6 +153,7 @@ unpack_source()
 	local name=linux-source-$1 deb
 
 	[ ! -e "$dest" ] || return 0
+	lock_cache
 	[ -s "$cache/apt/sources.list" ] || apt_update
 	rm -rf "$tmp"
 	mkdir -p "$tmp"
