@@ -31,6 +31,7 @@ class Qmp:
     def __init__(self, sock):
         self._sock = sock
         self._buffer = b""
+        self._last = 0
         self.events = []
         self._read(30)	# greeting
         self.cmd("qmp_capabilities")
@@ -54,7 +55,8 @@ class Qmp:
     def cmd(self, name, timeout=60, **arguments):
         """Execute; returns the answer's "return". Underscores in names stand for "-"
         only where you write them so: pass odd names by **{"a-b": 1}."""
-        message = {"execute": name}
+        self._last += 1
+        message = {"execute": name, "id": self._last}
         if arguments:
             message["arguments"] = arguments
         try:
@@ -63,11 +65,14 @@ class Qmp:
             raise QmpError(f"QMP connection: {error}") from error
         while True:
             answer = self._read(timeout)
-            if "return" in answer:
+            if "event" in answer:
+                self.events.append(answer)
+            elif answer.get("id") != self._last:
+                continue	# to a command that nobody waits for any more
+            elif "return" in answer:
                 return answer["return"]
-            if "error" in answer:
+            else:
                 raise QmpError(f"{name}: {answer['error'].get('desc')}")
-            self.events.append(answer)
 
     def wait_event(self, name, timeout=60):
         end = time.monotonic() + timeout
