@@ -15,10 +15,6 @@
 #include "kselftest_harness.h"
 #include "mf_test.h"
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
 #define PAGES (4 * MF_HUGE)
 
 FIXTURE(steady)

@@ -12,8 +12,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/types.h>
 #include <linux/migrate_fast.h>
+
+/* The C library of Debian 12 does not know it. */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 #define MF_PAGE		((size_t)MIGRATE_FAST_PAGE_SIZE)
 /* Pages of a large (2 MB) page. */

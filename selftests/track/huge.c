@@ -12,10 +12,6 @@
 
 #include <sys/mman.h>
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
 #define PAGES (4 * MF_HUGE)
 #define ALL_KB ((long)(PAGES * MF_PAGE / 1024))
 

@@ -18,10 +18,6 @@
 #include "kselftest.h"
 #include "lossless.h"
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
 struct mf_disk lossless_disk;
 struct mf_guest lossless_guest;
 bool lossless_has_guest;
