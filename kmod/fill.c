@@ -196,6 +196,8 @@ void mf_fill_present(struct mf_fill *fill, u64 start, u64 end)
 	mf_fill_wake_server(fill);
 	fill->server = NULL;
 	xa_unlock(&fill->wants);
+	if (!fill->marking)
+		mf_collapse_allow(fill->collapse);
 }
 
 void mf_fill_abort(struct mf_fill *fill)
@@ -444,6 +446,7 @@ struct mf_fill *mf_fill_make(struct mf_ram *ram)
 		return ERR_PTR(-ENOMEM);
 	}
 	mutex_init(&fill->lock);
+	fill->collapse = &ram->collapse;
 	xa_init(&fill->wants);
 	INIT_LIST_HEAD(&fill->untold);
 	INIT_LIST_HEAD(&fill->told);

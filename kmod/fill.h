@@ -53,6 +53,8 @@ struct mf_want {
  * @absent: which pages are; bits are set and cleared under @lock and read
  *	under rcu_read_lock(). Exchanged only while no page is absent
  * @count: absent pages; under @lock, read by anybody
+ * @marking: a DEMAND is about to make pages absent
+ * @collapse: of the file; refused while @count or @marking
  * @aborted: they will not come; never reset
  * @wants: by page number; its spinlock protects all that follows
  * @untold: of @wants, those that the server has not read, oldest first
@@ -74,12 +76,15 @@ struct mf_want {
  * rcu_read_lock(), which DEMAND waits for before it takes pages away.
  *
  * Lock order: inode lock of ours -> @lock -> inode lock of the shmem file ->
- * folio lock; the spinlock of @wants is innermost but for wait queues.
+ * folio lock; the spinlock of @wants is innermost but for wait queues. Without
+ * @lock: inode lock of ours -> mmap_lock of others (collapse.c).
  */
 struct mf_fill {
 	struct mutex lock;
 	struct mf_absent __rcu *absent;
 	u64 count;
+	bool marking;
+	struct mf_collapse *collapse;
 	bool aborted;
 
 	struct xarray wants;

@@ -7,6 +7,7 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 
+#include "collapse.h"
 #include "device.h"
 #include "hash.h"
 #include "mfram.h"
@@ -22,9 +23,12 @@ static int __init mf_init(void)
 	err = mf_hash_init();
 	if (err)
 		return err;
-	err = mf_mfram_init();
+	err = mf_collapse_init();
 	if (err)
 		goto exit_hash;
+	err = mf_mfram_init();
+	if (err)
+		goto exit_collapse;
 	err = mf_device_init();
 	if (err)
 		goto exit_mfram;
@@ -32,6 +36,8 @@ static int __init mf_init(void)
 
 exit_mfram:
 	mf_mfram_exit();
+exit_collapse:
+	mf_collapse_exit();
 exit_hash:
 	mf_hash_exit();
 	return err;
@@ -41,6 +47,7 @@ static void __exit mf_exit(void)
 {
 	mf_device_exit();
 	mf_mfram_exit();
+	mf_collapse_exit();
 	mf_hash_exit();
 }
 

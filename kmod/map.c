@@ -13,7 +13,8 @@
  * tracked .fault prevents that, so that a write counts for 4 KiB only.
  *
  * Absent pages (fill.h): a folio can hold some beside present ones, so .fault
- * and .map_pages ask for each page, and no PMD may cover any.
+ * and .map_pages ask for each page, and no PMD may cover any. Who makes PMDs
+ * without a page fault is kept away by collapse.c.
  *
  * Lock order: mmap_lock (read) -> folio lock -> page table lock.
  */
@@ -207,7 +208,7 @@ static void make_vm_ops(const struct vm_operations_struct *ops)
 
 /**
  * mf_map_adopt - give a mapping of a shmem file our methods
- * @vma: as shmem has made it
+ * @vma: as shmem has made it; its file is that of shmem
  *
  * Context: mmap_lock held for writing.
  */
@@ -215,6 +216,7 @@ void mf_map_adopt(struct vm_area_struct *vma)
 {
 	make_vm_ops(vma->vm_ops);
 	vma->vm_ops = &mf_vm_ops;
+	mf_collapse_map(&vma_ram(vma)->collapse, vma);
 }
 
 /**
@@ -230,10 +232,7 @@ void mf_map_adopt(struct vm_area_struct *vma)
  */
 int mf_map_mmap(struct mf_ram *ram, struct vm_area_struct *vma)
 {
+	vma_set_file(vma, ram->shmem);
 	/* Ends in mf_map_adopt(). */
-	int err = call_mmap(ram->shmem, vma);
-
-	if (!err)
-		vma_set_file(vma, ram->shmem);
-	return err;
+	return call_mmap(ram->shmem, vma);
 }

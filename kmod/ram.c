@@ -500,6 +500,7 @@ int mf_ram_attach(struct inode *inode, struct vfsmount *backing,
 
 	make_backing_ops(shmem);
 	ram->shmem = shmem;
+	mf_collapse_setup(&ram->collapse, shmem);
 	ram->shmem_fops = shmem->f_op;
 	ram->shmem_iops = file_inode(shmem)->i_op;
 	shmem->private_data = ram;

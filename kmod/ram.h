@@ -8,6 +8,8 @@
 #include <linux/fs.h>
 #include <linux/mm.h>
 
+#include "collapse.h"
+
 struct inode;
 struct mf_fill;
 struct mf_track;
@@ -22,6 +24,7 @@ struct mf_track;
  * @track: dirty bits while a session tracks the file, else NULL. Written
  *	under the inode lock of ours; readers are under rcu_read_lock()
  * @fill: which pages are absent; NULL until somebody has served the file
+ * @collapse: may mappings be collapsed? Not while a page is absent
  *
  * Lifetime: owned by @shmem. The inode of ours owns one reference of @shmem,
  * each mapping another. Lock order: session->lock -> inode lock of ours ->
@@ -33,6 +36,7 @@ struct mf_ram {
 	const struct inode_operations *shmem_iops;
 	struct mf_track __rcu *track;
 	struct mf_fill *fill;
+	struct mf_collapse collapse;
 };
 
 static inline struct address_space *mf_ram_mapping(const struct mf_ram *ram)

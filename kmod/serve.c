@@ -126,6 +126,29 @@ static void mark(struct mf_ram *ram, struct mf_fill *fill, u64 start, u64 end,
 	}
 }
 
+/*
+ * From before the first page is absent no mapping can be collapsed. Not under
+ * fill->lock, which MADV_REMOVE takes while collapse.c waits for it.
+ */
+static int begin_marking(struct mf_ram *ram, struct mf_fill *fill)
+{
+	bool refused;
+
+	mutex_lock(&fill->lock);
+	fill->marking = true;
+	/* And stays so, since we are marking. */
+	refused = fill->count;
+	mutex_unlock(&fill->lock);
+	return refused ? 0 : mf_collapse_refuse(&ram->collapse);
+}
+
+static void end_marking(struct mf_fill *fill)
+{
+	fill->marking = false;
+	if (!fill->count)
+		mf_collapse_allow(fill->collapse);
+}
+
 static int become_server(struct mf_session *session, struct mf_member *member,
 			 struct migrate_fast_demand *arg, u64 pages,
 			 const unsigned long *bitmap)
@@ -133,16 +156,20 @@ static int become_server(struct mf_session *session, struct mf_member *member,
 	u64 start = arg->start, end = arg->start + pages, next;
 	struct inode *inode = file_inode(member->file);
 	struct mf_fill *fill;
-	int err;
+	int err = 0;
 
 	if (DIV_ROUND_UP_ULL(i_size_read(inode), PAGE_SIZE) != member->pages)
 		return -ESTALE;
 	fill = mf_fill_make(member->ram);
 	if (IS_ERR(fill))
 		return PTR_ERR(fill);
+	if (bitmap)
+		err = begin_marking(member->ram, fill);
 	mutex_lock(&fill->lock);
-	err = fill->aborted ? -ECANCELED :
-	      fill->count ? 0 : mf_fill_resize(fill, member->pages);
+	if (fill->aborted)
+		err = -ECANCELED;
+	else if (!err && !fill->count)
+		err = mf_fill_resize(fill, member->pages);
 	if (!err)
 		err = take_over(session, fill, arg->ram);
 	for (; !err && bitmap && start < end; start = next) {
@@ -154,6 +181,7 @@ static int become_server(struct mf_session *session, struct mf_member *member,
 		cond_resched();
 	}
 	arg->absent = fill->count;
+	end_marking(fill);
 	/* Nothing to serve. */
 	if (!fill->count) {
 		xa_lock(&fill->wants);

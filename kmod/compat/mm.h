@@ -5,6 +5,7 @@
 #ifndef MF_COMPAT_MM_H
 #define MF_COMPAT_MM_H
 
+#include <linux/build_bug.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/rcupdate.h>
@@ -61,6 +62,21 @@ static inline void mf_fault_unlock(struct vm_fault *vmf)
 	release_fault_lock(vmf);
 #else
 	mmap_read_unlock(vmf->vma->vm_mm);
+#endif
+}
+
+/* What collapse.c rests on. */
+static_assert(VM_NO_KHUGEPAGED & VM_DONTEXPAND,
+	      "this kernel collapses VM_DONTEXPAND mappings: see kmod/collapse.c");
+
+/* Of the flags @mask those in @flags are set; mmap_lock is held for writing. */
+static inline void mf_vma_set_flags(struct vm_area_struct *vma,
+				    unsigned long flags, unsigned long mask)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	vm_flags_mod(vma, flags, mask & ~flags);
+#else
+	WRITE_ONCE(vma->vm_flags, (vma->vm_flags & ~mask) | flags);
 #endif
 }
 

@@ -370,9 +370,13 @@ struct migrate_fast_counters {
  *
  * HASH and SEND of an absent page fail with ENODATA.
  *
- * Limit: madvise(MADV_COLLAPSE) puts a large page, zeroes included, into the
- * page table of its caller without asking anybody. Do not call it for a
- * mapping of the file while pages are absent. (khugepaged does no such thing.)
+ * While pages are absent mappings of the file are VM_DONTEXPAND, whoever has
+ * them: madvise(MADV_COLLAPSE), which would map zeroes without asking anybody,
+ * is EINVAL, and so is MADV_DODUMP; mremap(2) to a greater length is EFAULT;
+ * mlock(2) and munlock(2) change nothing (what was locked before stays so).
+ * That ends a moment after the last page was filled or discarded. The first
+ * DEMAND waits for collapses that are under way, and for core dumps that have
+ * the file mapped.
  *
  * Errors: ENOENT no such @ram; EINVAL @start not a multiple of 64, the range
  * leaves the file, @bitmap misaligned; EBUSY another session serves the file;
