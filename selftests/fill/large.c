@@ -10,10 +10,6 @@
 
 #include "fixture.h"
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
 static long mapped_huge(struct mf_vm *vm)
 {
 	return mf_smaps(vm->map, "ShmemPmdMapped");
@@ -127,10 +123,8 @@ TEST_F(fill, populate_waits_for_the_one)
 }
 
 /*
- * Collapsing makes zeroes of what is not in memory. Who asks for it explicitly
- * is given a large mapping at once, past the page fault, and does see them: a
- * limit that the kernel does not let us lift (see DEMAND in the uapi header).
- * Nobody else may.
+ * Collapsing makes zeroes of what is not in memory. It is refused (see
+ * collapse.c), and to those who have their own page tables nothing comes of it.
  */
 TEST_F(fill, collapse_brings_no_page)
 {

@@ -12,7 +12,10 @@
 #define WRITTEN	(2 * MF_HUGE)
 #define PUNCHED	(3 * MF_HUGE)
 #define PAGES	(4 * MF_HUGE)
-/* Absent all the time, so that the file always has a server. Nobody reads it. */
+/*
+ * Absent all the time, so that the file always has a server, unless pages are
+ * absent in turns. Nobody reads it.
+ */
 #define NEVER	(PAGES - 1)
 
 /* Words of a page that are stamped; those behind are for writers. */

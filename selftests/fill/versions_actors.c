@@ -8,15 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "kselftest.h"
 #include "versions.h"
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
 
 struct mf_guest versions_guest;
 bool versions_has_guest;
@@ -280,14 +277,51 @@ static int swapper(struct mf_vm *vm, struct stage *stage, __u64 *random)
 }
 
 /*
- * In a process that does not look: MADV_COLLAPSE maps what it made for its
- * caller at once, absent pages and all (see large.c). To others it must not.
+ * Large pages, with zeroes in the place of what is absent, and if the kernel
+ * had its way at once in the page table of those who look.
  */
 static int collapser(struct mf_vm *vm, struct stage *stage, __u64 *random)
 {
 	madvise(mf_page(vm, below(random, PAGES / MF_HUGE) * MF_HUGE),
 		MF_HUGE * MF_PAGE, MADV_COLLAPSE);
-	usleep(20000);
+	usleep(5000);
+	return 0;
+}
+
+/* From a process that has no mapping of its own, for the VM. */
+static int outsider(struct mf_vm *vm, struct stage *stage, __u64 *random)
+{
+	static int pidfd = -1;
+	size_t large = below(random, PAGES / MF_HUGE);
+	struct iovec range = {
+		mf_page(vm, large * MF_HUGE), MF_HUGE * MF_PAGE,
+	};
+
+	if (pidfd < 0) {
+		pidfd = syscall(SYS_pidfd_open, versions_vm_pid, 0);
+		munmap(vm->map, PAGES * MF_PAGE);
+	}
+	if (pidfd < 0)
+		return -errno;
+	syscall(SYS_process_madvise, pidfd, &range, 1, MADV_COLLAPSE, 0);
+	usleep(5000);
+	return 0;
+}
+
+/* One that looks at what it has just asked for. */
+static int large_reader(struct mf_vm *vm, struct stage *stage, __u64 *random)
+{
+	size_t large = below(random, PAGES / MF_HUGE) * MF_HUGE, i;
+	__u64 words[STAMPED];
+
+	madvise(mf_page(vm, large), MF_HUGE * MF_PAGE, MADV_COLLAPSE);
+	for (i = 0; i < 4; i++) {
+		struct look look = look_at(stage, "large reader",
+					   large + below(random, MF_HUGE - 1));
+
+		load_words(mf_page(vm, look.page), words);
+		judge(stage, &look, words, STAMPED);
+	}
 	return 0;
 }
 
@@ -304,6 +338,8 @@ const struct actor actors[] = {
 	{ "pread", reads, true },
 	{ "process_vm_readv", vm_readv, true },
 	{ "pwrite", pwriter, true },
-	{ "collapser", collapser, true },
+	{ "collapser", collapser },
+	{ "outsider", outsider, true },
+	{ "large reader", large_reader, true },
 };
 const unsigned int actors_count = ARRAY_SIZE(actors);
