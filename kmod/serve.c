@@ -388,28 +388,11 @@ int mf_session_fill(struct mf_session *session, struct migrate_fast_fill *arg)
 	return arg->next > arg->start ? 0 : err;
 }
 
-/* The bitmap as it is; no page becomes absent or present meanwhile. */
-static int copy_absent(const struct mf_absent *absent, u64 start, u64 pages,
-		       u64 __user *to, u64 *count)
+static unsigned long absent_word(const void *from, u64 word)
 {
-	u64 word = start / BITS_PER_LONG;
-	u64 end = DIV_ROUND_UP_ULL(start + pages, BITS_PER_LONG);
-	u64 words = DIV_ROUND_UP_ULL(absent->pages, BITS_PER_LONG);
-	unsigned int left = (start + pages) % BITS_PER_LONG;
+	const struct mf_absent *absent = from;
 
-	for (; word < end; word++) {
-		unsigned long bits = word < words ? absent->bits[word] : 0;
-
-		if (left && word == end - 1)
-			bits &= GENMASK(left - 1, 0);
-		*count += hweight_long(bits);
-		if (to && put_user(bits, to++))
-			return -EFAULT;
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		cond_resched();
-	}
-	return 0;
+	return word < BITS_TO_LONGS(absent->pages) ? absent->bits[word] : 0;
 }
 
 int mf_session_absent(struct mf_session *session,
@@ -442,8 +425,9 @@ int mf_session_absent(struct mf_session *session,
 	err = mutex_lock_interruptible(&fill->lock);
 	if (err)
 		return err;
-	err = copy_absent(absent_of(fill), arg->start, pages,
-			  u64_to_user_ptr(arg->bitmap), &out.absent);
+	/* Locked: no page becomes absent or present meanwhile. */
+	err = mf_words_to_user(absent_word, absent_of(fill), arg->start, pages,
+			       u64_to_user_ptr(arg->bitmap), &out.absent);
 	xa_lock(&fill->wants);
 	out.waiting = fill->waiting;
 	out.faults = fill->faults;

@@ -284,23 +284,33 @@ int mf_session_harvest(struct mf_session *session,
 	return 0;
 }
 
-/* A page of memory at a time between the track and user space. */
-static int copy_peek(const struct mf_track *track, u64 start, u64 pages,
-		     u64 __user *to, u64 *dirty)
+/**
+ * mf_words_to_user - bring part of a bitmap to user space
+ * @word_of: a word of the bitmap
+ * @from: what it is told
+ * @start: first bit, a multiple of 64
+ * @bits: how many; those behind, in the last word, are cleared
+ * @to: where to, or NULL: only count
+ * @set: the bits that are set are added to it
+ *
+ * Context: may fault. Return: 0, -EFAULT, -EINTR.
+ */
+int mf_words_to_user(mf_word_of *word_of, const void *from, u64 start, u64 bits,
+		     u64 __user *to, u64 *set)
 {
 	unsigned long buffer[64];
 	u64 word = start / BITS_PER_LONG;
-	u64 end = DIV_ROUND_UP_ULL(start + pages, BITS_PER_LONG);
-	unsigned int left = (start + pages) % BITS_PER_LONG;
+	u64 end = DIV_ROUND_UP_ULL(start + bits, BITS_PER_LONG);
+	unsigned int left = (start + bits) % BITS_PER_LONG;
 
 	while (word < end) {
 		unsigned int i, nr = min_t(u64, end - word, ARRAY_SIZE(buffer));
 
 		for (i = 0; i < nr; i++) {
-			buffer[i] = mf_track_peek(track, word + i);
+			buffer[i] = word_of(from, word + i);
 			if (left && word + i == end - 1)
 				buffer[i] &= GENMASK(left - 1, 0);
-			*dirty += hweight_long(buffer[i]);
+			*set += hweight_long(buffer[i]);
 		}
 		if (to && copy_to_user(to, buffer, nr * sizeof(long)))
 			return -EFAULT;
@@ -314,6 +324,11 @@ static int copy_peek(const struct mf_track *track, u64 start, u64 pages,
 	return 0;
 }
 
+static unsigned long peek_word(const void *track, u64 word)
+{
+	return mf_track_peek(track, word);
+}
+
 int mf_session_peek(struct mf_session *session, struct migrate_fast_peek *arg)
 {
 	struct mf_member *member;
@@ -325,8 +340,8 @@ int mf_session_peek(struct mf_session *session, struct migrate_fast_peek *arg)
 	member = lock_tracked(session, arg->ram, arg->start, &pages);
 	if (IS_ERR(member))
 		return PTR_ERR(member);
-	err = copy_peek(member->track, arg->start, pages,
-			u64_to_user_ptr(arg->bitmap), &dirty);
+	err = mf_words_to_user(peek_word, member->track, arg->start, pages,
+			       u64_to_user_ptr(arg->bitmap), &dirty);
 	mutex_unlock(&session->lock);
 	if (!err)
 		arg->dirty = dirty;

@@ -76,6 +76,11 @@ struct mf_member *mf_session_member(struct mf_session *session, u32 ram);
 /* Resolve "0 means to the end" and check a range against the file. */
 int mf_member_range(const struct mf_member *member, u64 start, u64 *pages);
 
+/* For PEEK and ABSENT: word number @word of a bitmap. */
+typedef unsigned long mf_word_of(const void *from, u64 word);
+int mf_words_to_user(mf_word_of *word_of, const void *from, u64 start, u64 bits,
+		     u64 __user *to, u64 *set);
+
 int mf_session_add(struct mf_session *session, struct migrate_fast_add *arg);
 int mf_session_start(struct mf_session *session,
 		     const struct migrate_fast_start *arg);
