@@ -11,6 +11,7 @@
 
 #include "kselftest_harness.h"
 #include "mf_fill.h"
+#include "mf_fixture.h"
 
 #define PAGES 1024UL
 
@@ -19,33 +20,17 @@ FIXTURE(fill)
 	struct mf_vm vm;
 };
 
-FIXTURE_VARIANT(fill)
-{
-	const char *options;
-};
-
-FIXTURE_VARIANT_ADD(fill, small)
-{
-	.options = "huge=never",
-};
-
-FIXTURE_VARIANT_ADD(fill, huge)
-{
-	.options = "huge=always",
-};
+MF_SMALL_AND_HUGE(fill);
 
 FIXTURE_SETUP(fill)
 {
-	ASSERT_EQ(0, mf_cgroup_enter());
-	ASSERT_EQ(0, mf_vm_open(&self->vm, PAGES, variant->options));
+	ASSERT_EQ(0, mf_vm_open_grouped(&self->vm, PAGES, variant->options));
 	mf_stamp(self->vm.map, 0, PAGES, 1);
 }
 
 FIXTURE_TEARDOWN(fill)
 {
-	mf_vm_close(&self->vm);
-	mf_swap_off();
-	mf_cgroup_leave();
+	mf_vm_close_grouped(&self->vm);
 }
 
 /* The page as it is seen through the mapping. */

@@ -12,6 +12,7 @@
 #include <xxhash.h>
 
 #include "kselftest_harness.h"
+#include "mf_fixture.h"
 #include "mf_test.h"
 
 #define PAGES 1024UL
@@ -24,25 +25,11 @@ FIXTURE(digests)
 	__u64 random;
 };
 
-FIXTURE_VARIANT(digests)
-{
-	const char *options;
-};
-
-FIXTURE_VARIANT_ADD(digests, small)
-{
-	.options = "huge=never",
-};
-
-FIXTURE_VARIANT_ADD(digests, huge)
-{
-	.options = "huge=always",
-};
+MF_SMALL_AND_HUGE(digests);
 
 FIXTURE_SETUP(digests)
 {
-	ASSERT_EQ(0, mf_cgroup_enter());
-	ASSERT_EQ(0, mf_vm_open(&self->vm, PAGES, variant->options));
+	ASSERT_EQ(0, mf_vm_open_grouped(&self->vm, PAGES, variant->options));
 	self->digests = calloc(PAGES, sizeof(*self->digests));
 	/* What is not filled in must show. */
 	memset(self->digests, 0xee, PAGES * sizeof(*self->digests));
@@ -54,9 +41,7 @@ FIXTURE_SETUP(digests)
 
 FIXTURE_TEARDOWN(digests)
 {
-	mf_vm_close(&self->vm);
-	mf_swap_off();
-	mf_cgroup_leave();
+	mf_vm_close_grouped(&self->vm);
 }
 
 /* Pages of all sorts: random, zero, zero but for one byte somewhere. */

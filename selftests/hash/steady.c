@@ -13,6 +13,7 @@
 #include <xxhash.h>
 
 #include "kselftest_harness.h"
+#include "mf_fixture.h"
 #include "mf_test.h"
 
 #define PAGES (4 * MF_HUGE)
@@ -26,27 +27,13 @@ FIXTURE(steady)
 	bool stop;
 };
 
-FIXTURE_VARIANT(steady)
-{
-	const char *options;
-};
-
-FIXTURE_VARIANT_ADD(steady, small)
-{
-	.options = "huge=never",
-};
-
-FIXTURE_VARIANT_ADD(steady, huge)
-{
-	.options = "huge=always",
-};
+MF_SMALL_AND_HUGE(steady);
 
 FIXTURE_SETUP(steady)
 {
 	size_t i, page;
 
-	ASSERT_EQ(0, mf_cgroup_enter());
-	ASSERT_EQ(0, mf_vm_open(&self->vm, PAGES, variant->options));
+	ASSERT_EQ(0, mf_vm_open_grouped(&self->vm, PAGES, variant->options));
 	ASSERT_EQ(0, mf_swap_on(64 << 20));
 	self->digests = calloc(PAGES, sizeof(*self->digests));
 	self->want = calloc(PAGES, sizeof(*self->want));
@@ -62,9 +49,7 @@ FIXTURE_SETUP(steady)
 
 FIXTURE_TEARDOWN(steady)
 {
-	mf_vm_close(&self->vm);
-	mf_swap_off();
-	mf_cgroup_leave();
+	mf_vm_close_grouped(&self->vm);
 }
 
 static bool stopped(struct _test_data_steady *self)

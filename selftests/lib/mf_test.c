@@ -176,6 +176,20 @@ void mf_vm_close(struct mf_vm *vm)
 	umount2(MF_MNT, MNT_DETACH);
 }
 
+int mf_vm_open_grouped(struct mf_vm *vm, size_t pages, const char *options)
+{
+	int rc = mf_cgroup_enter();
+
+	return rc ? rc : mf_vm_open(vm, pages, options);
+}
+
+void mf_vm_close_grouped(struct mf_vm *vm)
+{
+	mf_vm_close(vm);
+	mf_swap_off();
+	mf_cgroup_leave();
+}
+
 /* A test compares two lists in one expression, so there are a few buffers. */
 static char *buffer(size_t *size)
 {

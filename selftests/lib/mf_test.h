@@ -73,6 +73,9 @@ void *mf_map(int fd, size_t bytes, int prot);
 /* Mount, create, map, open a session, add. Tracking is not started. */
 int mf_vm_open(struct mf_vm *vm, size_t pages, const char *options);
 void mf_vm_close(struct mf_vm *vm);
+/* In a memory control group of its own, so that it can be swapped out. */
+int mf_vm_open_grouped(struct mf_vm *vm, size_t pages, const char *options);
+void mf_vm_close_grouped(struct mf_vm *vm);
 
 static inline unsigned char *mf_page(const struct mf_vm *vm, size_t page)
 {

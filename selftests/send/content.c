@@ -57,8 +57,7 @@ FIXTURE_SETUP(content)
 {
 	size_t i;
 
-	ASSERT_EQ(0, mf_cgroup_enter());
-	ASSERT_EQ(0, mf_vm_open(&self->vm, PAGES, variant->options));
+	ASSERT_EQ(0, mf_vm_open_grouped(&self->vm, PAGES, variant->options));
 	for (i = 0; i < PAGES * MF_PAGE / 8; i++)
 		((__u64 *)self->vm.map)[i] = (i + 1) * 0x9e3779b97f4a7c15;
 	ASSERT_EQ(0, make_pair(self->pair, variant->tcp));
@@ -77,9 +76,7 @@ FIXTURE_TEARDOWN(content)
 {
 	close(self->pair[0]);
 	close(self->pair[1]);
-	mf_vm_close(&self->vm);
-	mf_swap_off();
-	mf_cgroup_leave();
+	mf_vm_close_grouped(&self->vm);
 }
 
 static void add_user(struct _test_data_content *self, const void *data,

@@ -12,6 +12,7 @@
 
 #include "kselftest_harness.h"
 #include "mf_disk.h"
+#include "mf_fixture.h"
 
 #include <sys/mman.h>
 
@@ -23,20 +24,7 @@ FIXTURE(direct)
 	struct mf_disk disk;
 };
 
-FIXTURE_VARIANT(direct)
-{
-	const char *options;
-};
-
-FIXTURE_VARIANT_ADD(direct, small)
-{
-	.options = "huge=never",
-};
-
-FIXTURE_VARIANT_ADD(direct, huge)
-{
-	.options = "huge=always",
-};
+MF_SMALL_AND_HUGE(direct);
 
 FIXTURE_SETUP(direct)
 {

@@ -49,8 +49,7 @@ FIXTURE_VARIANT_ADD(track, huge_holes)
 
 FIXTURE_SETUP(track)
 {
-	ASSERT_EQ(0, mf_cgroup_enter());
-	ASSERT_EQ(0, mf_vm_open(&self->vm, PAGES, variant->options));
+	ASSERT_EQ(0, mf_vm_open_grouped(&self->vm, PAGES, variant->options));
 	if (variant->filled)
 		memset(self->vm.map, 0x55, PAGES * MF_PAGE);
 	ASSERT_EQ(0, mf_start(self->vm.session));
@@ -58,9 +57,7 @@ FIXTURE_SETUP(track)
 
 FIXTURE_TEARDOWN(track)
 {
-	mf_vm_close(&self->vm);
-	mf_swap_off();
-	mf_cgroup_leave();
+	mf_vm_close_grouped(&self->vm);
 }
 
 #endif
