@@ -11,10 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -32,8 +28,7 @@ FIXTURE(versions)
 	__u64 random;
 	/* Pages that are absent between two rounds. */
 	__u64 never;
-	pthread_t threads[MAX_ACTORS];
-	pid_t pids[MAX_ACTORS];
+	struct mf_actors actors;
 	/* What happened, for the report. */
 	__u64 rounds, pages, late;
 };
@@ -70,8 +65,7 @@ FIXTURE_SETUP(versions)
 	size_t page;
 	int rc;
 
-	ASSERT_EQ(0, mf_cgroup_enter());
-	ASSERT_EQ(0, mf_vm_open(&self->vm, PAGES, variant->options));
+	ASSERT_EQ(0, mf_vm_open_grouped(&self->vm, PAGES, variant->options));
 	ASSERT_EQ(0, mf_swap_on(64 << 20));
 	rc = mf_guest_open(&versions_guest, self->vm.map, PAGES * MF_PAGE);
 	versions_has_guest = !rc;
@@ -96,87 +90,38 @@ FIXTURE_TEARDOWN(versions)
 {
 	if (versions_has_guest)
 		mf_guest_close(&versions_guest);
-	mf_vm_close(&self->vm);
-	mf_swap_off();
-	mf_cgroup_leave();
+	mf_vm_close_grouped(&self->vm);
 }
 
 /* Actors. */
 
-struct job {
-	struct mf_vm *vm;
-	struct stage *stage;
-	unsigned int number;
-	__u64 random;
-};
-
-static struct job jobs[MAX_ACTORS];
-
-static void *work(void *arg)
+static bool is_process(unsigned int number)
 {
-	struct job *job = arg;
-	const struct actor *actor = actors + job->number;
-	int rc;
+	return actors[number].process;
+}
 
-	/* On a small machine the fills would hardly get a turn. */
-	setpriority(PRIO_PROCESS, syscall(SYS_gettid), 19);
-	while (!__atomic_load_n(&job->stage->stop, __ATOMIC_ACQUIRE)) {
-		rc = actor->act(job->vm, job->stage, &job->random);
-		if (rc < 0) {
-			if (rc != -ENODEV)
-				versions_error(job->stage, "%s ends: %s",
-					       actor->name, strerror(-rc));
-			break;
-		}
-		job->stage->rounds[job->number]++;
-		usleep(mf_random(&job->random) % 1000);
-	}
-	return NULL;
+static int turn_of(void *arg, unsigned int number, __u64 *random)
+{
+	struct _test_data_versions *self = arg;
+	const struct actor *actor = actors + number;
+	int rc = actor->act(&self->vm, self->stage, random);
+
+	if (rc < 0 && rc != -ENODEV)
+		versions_error(self->stage, "%s ends: %s", actor->name,
+			       strerror(-rc));
+	if (rc >= 0)
+		self->stage->rounds[number]++;
+	return rc;
 }
 
 static int begin(struct _test_data_versions *self)
 {
-	unsigned int i;
-
-	for (i = 0; i < actors_count; i++) {
-		jobs[i] = (struct job){
-			.vm = &self->vm, .stage = self->stage, .number = i,
-			.random = mf_random(&self->random),
-		};
-		if (!actors[i].process)
-			continue;
-		fflush(stdout);
-		self->pids[i] = fork();
-		if (!self->pids[i]) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			work(jobs + i);
-			_exit(0);
-		}
-		if (self->pids[i] < 0)
-			return -errno;
-	}
-	for (i = 0; i < actors_count; i++) {
-		if (actors[i].process)
-			continue;
-		if (pthread_create(self->threads + i, NULL, work, jobs + i))
-			return -EAGAIN;
-	}
-	return 0;
-}
-
-static int end(struct _test_data_versions *self)
-{
-	unsigned int i;
-	int rc = 0;
-
-	__atomic_store_n(&self->stage->stop, 1, __ATOMIC_RELEASE);
-	for (i = 0; i < actors_count; i++) {
-		if (actors[i].process)
-			rc |= mf_touch_end(self->pids[i]);
-		else
-			pthread_join(self->threads[i], NULL);
-	}
-	return rc;
+	self->actors = (struct mf_actors){
+		.count = actors_count, .pause_us = 1000,
+		.stop = &self->stage->stop, .arg = self,
+		.is_process = is_process, .act = turn_of,
+	};
+	return mf_actors_begin(&self->actors, &self->random);
 }
 
 /* Fills. */
@@ -375,7 +320,7 @@ TEST_F_TIMEOUT(versions, never_go_back, 3600)
 	while (!rc && !self->stage->errors && mf_ms() < until)
 		rc = act(self);
 	EXPECT_EQ(0, rc);
-	EXPECT_EQ(0, end(self));
+	EXPECT_EQ(0, mf_actors_end(&self->actors));
 	EXPECT_EQ(0, self->stage->errors) {
 		TH_LOG("%s", self->stage->error);
 	}

@@ -5,6 +5,7 @@
 #ifndef FILL_VERSIONS_H
 #define FILL_VERSIONS_H
 
+#include "mf_actors.h"
 #include "mf_fill.h"
 #include "mf_guest.h"
 
@@ -20,7 +21,6 @@
 
 /* Words of a page that are stamped; those behind are for writers. */
 #define STAMPED	448
-#define MAX_ACTORS 16
 /* Versions that compete in one round: round = version / FILLS. */
 #define FILLS	8
 
@@ -39,7 +39,7 @@ struct stage {
 	__u32 turn[PAGES];
 	__u32 floor[PAGES];
 	__u32 exact[PAGES];
-	__u64 rounds[MAX_ACTORS];
+	__u64 rounds[MF_MAX_ACTORS];
 	__u64 errors;
 	char error[200];
 };

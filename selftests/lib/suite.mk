@@ -13,6 +13,7 @@ CFLAGS += -I$(selftests)/../uapi -I$(selftests)/lib
 
 LOCAL_HDRS += $(wildcard $(selftests)/lib/*.h)
 lib := $(addprefix $(selftests)/lib/,mf_test.c mf_swap.c)
+lib_actors := $(addprefix $(selftests)/lib/,mf_actors.c)
 lib_disk := $(addprefix $(selftests)/lib/,mf_disk.c)
 lib_fill := $(addprefix $(selftests)/lib/,mf_fill.c)
 lib_guest := $(addprefix $(selftests)/lib/,mf_guest.c)

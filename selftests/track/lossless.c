@@ -11,16 +11,11 @@
  * MF_SECONDS (of each test), MF_REPEAT and MF_SEED in the environment.
  */
 #include <errno.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
 #include "lossless.h"
+#include "mf_fixture.h"
 
 #include <sys/mman.h>
 
@@ -33,34 +28,19 @@ FIXTURE(lossless)
 	struct stage *stage;
 	unsigned char *mirror;
 	__u64 random;
-	pthread_t threads[MAX_WRITERS];
-	pid_t pids[MAX_WRITERS];
+	struct mf_actors actors;
 	/* What happened, for the report. */
 	__u64 harvests, reported, carried, windows, starts;
 	long lost;
 };
 
-FIXTURE_VARIANT(lossless)
-{
-	const char *options;
-};
-
-FIXTURE_VARIANT_ADD(lossless, small)
-{
-	.options = "huge=never",
-};
-
-FIXTURE_VARIANT_ADD(lossless, huge)
-{
-	.options = "huge=always",
-};
+MF_SMALL_AND_HUGE(lossless);
 
 FIXTURE_SETUP(lossless)
 {
 	int rc;
 
-	ASSERT_EQ(0, mf_cgroup_enter());
-	ASSERT_EQ(0, mf_vm_open(&self->vm, PAGES, variant->options));
+	ASSERT_EQ(0, mf_vm_open_grouped(&self->vm, PAGES, variant->options));
 	ASSERT_EQ(0, mf_swap_on(64 << 20));
 	ASSERT_EQ(0, mf_disk_open(&lossless_disk, 64 << 20));
 	lossless_disk.delay_us = 8000;
@@ -85,97 +65,50 @@ FIXTURE_TEARDOWN(lossless)
 	if (lossless_has_guest)
 		mf_guest_close(&lossless_guest);
 	mf_disk_close(&lossless_disk);
-	mf_vm_close(&self->vm);
-	mf_swap_off();
-	mf_cgroup_leave();
+	mf_vm_close_grouped(&self->vm);
 }
 
-struct job {
-	struct mf_vm *vm;
-	struct stage *stage;
-	unsigned int number;
-	__u64 random;
-};
-
-static struct job jobs[MAX_WRITERS];
-
-static void *work(void *arg)
+static bool is_process(unsigned int number)
 {
-	struct job *job = arg;
-	struct stage *stage = job->stage;
-	const struct writer *writer = writers + job->number;
-	bool works = true;
+	return writers[number].process;
+}
+
+static int turn_of(void *arg, unsigned int number, __u64 *random)
+{
+	/* One that cannot work here goes on saying where it is. */
+	static bool gone[MF_MAX_ACTORS];
+	struct _test_data_lossless *self = arg;
+	struct stage *stage = self->stage;
+	const struct writer *writer = writers + number;
 	__u64 epoch;
 	int rc;
 
-	/* On a small machine the harvests would hardly get a turn. */
-	setpriority(PRIO_PROCESS, syscall(SYS_gettid), 19);
-
-	while (!__atomic_load_n(&stage->stop, __ATOMIC_ACQUIRE)) {
-		/* The epoch first: the window is then of it or of a later one. */
-		epoch = __atomic_load_n(&stage->epoch, __ATOMIC_SEQ_CST);
-		__atomic_store_n(stage->seen + job->number, epoch,
-				 __ATOMIC_SEQ_CST);
-		rc = works ? writer->write(job->vm, __atomic_load_n(
-				&stage->window, __ATOMIC_SEQ_CST),
-				&job->random) : 0;
-		if (rc < 0 && works) {
-			fprintf(stderr, "# writer %s ends: %s\n", writer->name,
-				strerror(-rc));
-			works = false;
-		}
-		stage->rounds[job->number] += works;
-		/* Pauses, so that many pages are clean when they are written. */
-		usleep(mf_random(&job->random) % 3000);
-	}
-	/* It will not write any more. */
-	__atomic_store_n(stage->seen + job->number, ~0ULL, __ATOMIC_SEQ_CST);
-	return NULL;
-}
-
-static int begin(struct _test_data_lossless *self)
-{
-	unsigned int i;
-	int rc;
-
-	for (i = 0; i < writers_count; i++) {
-		jobs[i] = (struct job){
-			.vm = &self->vm, .stage = self->stage, .number = i,
-			.random = mf_random(&self->random),
-		};
-		if (!writers[i].process)
-			continue;
-		self->pids[i] = fork();
-		if (!self->pids[i]) {
-			work(jobs + i);
-			_exit(0);
-		}
-		if (self->pids[i] < 0)
-			return -errno;
-	}
-	for (i = 0; i < writers_count; i++) {
-		if (writers[i].process)
-			continue;
-		rc = pthread_create(self->threads + i, NULL, work, jobs + i);
-		if (rc)
-			return -rc;
+	/* The epoch first: the window is then of it or of a later one. */
+	epoch = __atomic_load_n(&stage->epoch, __ATOMIC_SEQ_CST);
+	__atomic_store_n(stage->seen + number, epoch, __ATOMIC_SEQ_CST);
+	if (gone[number])
+		return 0;
+	rc = writer->write(&self->vm, __atomic_load_n(&stage->window,
+						      __ATOMIC_SEQ_CST), random);
+	if (rc < 0) {
+		fprintf(stderr, "# writer %s ends: %s\n", writer->name,
+			strerror(-rc));
+		gone[number] = true;
+	} else {
+		stage->rounds[number]++;
 	}
 	return 0;
 }
 
-static int end(struct _test_data_lossless *self)
+static int begin(struct _test_data_lossless *self)
 {
-	unsigned int i;
-	int rc = 0;
-
-	__atomic_store_n(&self->stage->stop, 1, __ATOMIC_RELEASE);
-	for (i = 0; i < writers_count; i++) {
-		if (writers[i].process)
-			rc |= mf_wait(self->pids[i]);
-		else
-			pthread_join(self->threads[i], NULL);
-	}
-	return rc;
+	/* Pauses, so that many pages are clean when they are written. */
+	self->actors = (struct mf_actors){
+		.count = writers_count, .pause_us = 3000,
+		.stop = &self->stage->stop, .arg = self,
+		.is_process = is_process, .act = turn_of,
+	};
+	return mf_actors_begin(&self->actors, &self->random);
 }
 
 static int copy_page(struct _test_data_lossless *self, size_t page)
@@ -284,7 +217,7 @@ static int move_window(struct _test_data_lossless *self)
 					writers[i].name);
 				if (!strcmp(writers[i].name, "guest"))
 					mf_guest_stop(&lossless_guest,
-						      self->threads[i]);
+						      self->actors.all[i].thread);
 				return -ETIMEDOUT;
 			}
 			usleep(500);
@@ -360,7 +293,7 @@ TEST_F_TIMEOUT(lossless, everything_at_once, 3600)
 	ASSERT_EQ(0, begin(self));
 	EXPECT_LE(0, stress(self, seconds * repeat));
 	EXPECT_EQ(0, self->lost);
-	EXPECT_EQ(0, end(self));
+	EXPECT_EQ(0, mf_actors_end(&self->actors));
 	EXPECT_EQ(0, settle(self, 0, PAGES));
 	EXPECT_EQ(0, compare(self, 0, PAGES));
 	report(self);

@@ -5,6 +5,7 @@
 #ifndef TRACK_LOSSLESS_H
 #define TRACK_LOSSLESS_H
 
+#include "mf_actors.h"
 #include "mf_disk.h"
 #include "mf_guest.h"
 #include "mf_test.h"
@@ -15,8 +16,6 @@
  */
 #define PAGES	(8 * MF_HUGE)
 #define WINDOW	MF_HUGE
-
-#define MAX_WRITERS 24
 
 /**
  * struct stage - in memory that all processes share
@@ -30,8 +29,8 @@ struct stage {
 	int stop;
 	__u64 epoch;
 	size_t window;
-	__u64 seen[MAX_WRITERS];
-	__u64 rounds[MAX_WRITERS];
+	__u64 seen[MF_MAX_ACTORS];
+	__u64 rounds[MF_MAX_ACTORS];
 };
 
 /**
