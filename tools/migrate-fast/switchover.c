@@ -88,7 +88,7 @@ static int copy_rest(struct sender *sender)
 		if (!sum.dirty && saved)
 			return 0;
 		if (sum.dirty && sender->split)
-			pages_stale(&sender->pager);
+			pages_stale(&sender->pager, true);
 		else if (sum.dirty && send_rest(sender, sum.dirty))
 			return -1;
 		if (!saved) {
