@@ -6,13 +6,19 @@
  * written, until so little is left that the VM can be stopped for the rest.
  * In the other modes the VM may go on over there before all of its memory has
  * followed: after no round at all (postcopy), after one (three-stage), or
- * when rounds do not pay any more (hybrid; auto, if nothing else helps).
+ * when rounds will not pay any more (hybrid; auto, if nothing else helps).
  *
  * The downtime that a stop would cost now is predicted from what was measured:
  *
  *	(dirty pages x share of them that has to be sent) / bandwidth
  *	+ dirty pages x time to digest one
  *	+ device state / bandwidth + round trips + FIXED_MS
+ *
+ * What more rounds would do is foretold from how fast the VM writes, pages
+ * that it writes again counted once (curve.h): dirty pages are counted now and
+ * then while a round goes on. So a VM that writes too fast is told from one
+ * that writes the same few pages again and again after the first round, before
+ * any page has travelled twice.
  *
  * The rounds end when
  *  - it is not above --max-downtime; or
@@ -23,7 +29,12 @@
  *  - MOST_COPIES of the VM's memory have been sent.
  * In the last three cases the rest follows the VM if that is allowed, and if
  * it is the memory that takes so long (with auto: if it is the greater part
- * of the downtime, or the only way). Else the downtime has to be within
+ * of the downtime, or the only way). Where it is allowed it does so earlier:
+ *  - hybrid, and auto with --allow-postcopy: when the next round is foretold
+ *    to leave more than WORTHWHILE of what there is to send;
+ *  - auto: when rounds are foretold to get stuck, even if they were quicker by
+ *    DOUBT than they can be expected to be.
+ * Else the downtime has to be within
  * --downtime-limit, or --force-switchover given; else, when rounds are over,
  * or when it is not the memory that takes so long, the migration fails and
  * the VM stays where it is.
@@ -32,6 +43,7 @@
  * fast as the VM wrote in the round before, plus FASTER, up to
  * --max-bandwidth: no faster than is of use.
  */
+#include "curve.h"
 #include "hook.h"
 #include "say.h"
 #include "sender.h"
@@ -47,26 +59,57 @@
 #define FASTER		(50 * 1000 * 1000 / 8)
 /* Times the VM's memory that may be sent in all. */
 #define MOST_COPIES	3
-/* --allow-postcopy: a round that leaves more than this of the time of the
- * last one is not worth waiting for.
+/* Post-copy is welcome: a round that leaves more than this of the pages that
+ * it sends is not worth waiting for.
  */
 #define WORTHWHILE	0.5
+/* Post-copy is the last resort: rounds are taken to need only this of the time
+ * that they are foretold to take, and the curve has to have so many points.
+ */
+#define DOUBT		0.7
+#define TELLING_POINTS	3
 /* Rounds that moved less tell nothing of the bandwidth. */
 #define TELLING_BYTES	(256 * 1024)
 
 struct forecast {
 	double bandwidth;	/* bytes per ms */
 	double raw_share;	/* pages sent of pages looked at */
+	double page_ms;		/* a dirty page costs so much */
 	double ram_ms, rest_ms;
+	struct curve curve;
+	uint64_t since;		/* the last harvest, or the start */
+	uint64_t idle_ns;	/* of the pager, at the last look */
+	struct pager *pager;
+	struct ticker ticker;
 };
+
+/* Now and then, while a round goes on: how much has been written? */
+static int count(struct ticker *ticker, uint64_t now)
+{
+	struct forecast *cast = ticker->arg;
+	double ms = (double)(now - cast->since) / 1e6;
+	uint64_t dirty;
+
+	if (!curve_due(&cast->curve, ms))
+		return 0;
+	if (pages_peek(cast->pager, &dirty))
+		return -1;
+	curve_add(&cast->curve, ms, dirty);
+	return 0;
+}
 
 static void learn(struct forecast *cast, const struct round *round, bool paced)
 {
 	uint64_t seen = round->pages.zero + round->pages.unchanged +
 			round->pages.raw;
+	double idle = (double)(cast->pager->idle_ns - cast->idle_ns) / 1e6;
 
+	cast->idle_ns = cast->pager->idle_ns;
 	if (round->wire_bytes >= TELLING_BYTES && round->ms > 0) {
-		double rate = (double)round->wire_bytes / round->ms;
+		/* The line waited while memory was zero, but has queues. */
+		double ms = round->ms - (idle < round->ms / 2 ?
+					 idle : round->ms / 2);
+		double rate = (double)round->wire_bytes / ms;
 
 		/* A round that was held back shows less than the line. */
 		if (paced)
@@ -92,9 +135,9 @@ static double predict(const struct sender *sender, struct forecast *cast,
 	if (sender->pager.hashed)
 		hash_ms = (double)sender->pager.hash_ns / 1e6 /
 			  (double)sender->pager.hashed;
-	cast->ram_ms = (double)dirty * (hash_ms + cast->raw_share *
-					(MF_PAGE_SIZE + WIRE_HEADER) /
-					bandwidth);
+	cast->page_ms = hash_ms + cast->raw_share *
+			(MF_PAGE_SIZE + WIRE_HEADER) / bandwidth;
+	cast->ram_ms = (double)dirty * cast->page_ms;
 	cast->rest_ms = (double)sender->device_guess / bandwidth +
 			4 * sender->rtt_ms + FIXED_MS;
 	return cast->ram_ms + cast->rest_ms;
@@ -144,30 +187,93 @@ static void pace(struct sender *sender, const struct round *last)
 static int run_round(struct sender *sender, struct round *round,
 		     struct forecast *cast)
 {
+	struct pager *pager = &sender->pager;
 	struct mf_harvested sum;
+	uint64_t dirty;
 
 	if (round->number > 1) {
-		if (pages_harvest(&sender->pager, &sum))
+		cast->since = now_ns();
+		if (pages_harvest(pager, &sum))
 			return -1;
+		curve_harvested(&cast->curve);
 		round->dirty = sum.dirty;
-		sender->stats.working_set = pages_working_set(&sender->pager);
+		sender->stats.working_set = pages_working_set(pager);
 	}
-	if (pages_scan(&sender->pager, round->number == 1 ? SCAN_ALL :
-		       SCAN_DIRTY, round) ||
-	    sender_round_end(sender, round) ||
-	    pages_peek(&sender->pager, &round->left))
+	if (pages_scan(pager, round->number == 1 ? SCAN_ALL : SCAN_DIRTY,
+		       round) ||
+	    sender_round_end(sender, round) || pages_peek(pager, &dirty))
+		return -1;
+	curve_add(&cast->curve, ms_since(cast->since), dirty);
+	/* Later rounds tell by themselves how much of it has to be sent. */
+	if (pages_left(pager, &round->left) ||
+	    (round->number == 1 &&
+	     pages_sample(pager, round->left, &cast->raw_share)))
 		return -1;
 	learn(cast, round, sender->options->min_bandwidth);
 	sender->rtt_ms = conn_rtt_ms(&sender->conn);
 	round->predicted_ms = predict(sender, cast, round->left);
+	round->next_left = curve_at(&cast->curve,
+				    (double)round->left * cast->page_ms);
 	return 0;
 }
 
-/* The memory follows the VM: the last word on how it moves. */
-static int split(struct sender *sender)
+/*
+ * The memory follows the VM: the last word on how it moves. A harvest now
+ * leaves little to write-protect while the VM stands still, and what is
+ * written between it and the stop is what the VM will want first (after a
+ * survey (@hot), also what it wrote meanwhile).
+ */
+static int split(struct sender *sender, bool hot)
 {
+	struct mf_harvested sum;
+
+	if (pages_harvest(&sender->pager, &sum))
+		return -1;
+	pages_stale(&sender->pager, hot);
 	sender->split = true;
 	return 0;
+}
+
+/* With less than this to be gained memory does not follow the VM. */
+static double least_gain(const struct sender *sender,
+			 const struct forecast *cast, double predicted)
+{
+	const struct options *options = sender->options;
+
+	/* Nobody has asked for it: not for the lesser part of the downtime. */
+	if (options->mode == MODE_AUTO && !options->allow_postcopy &&
+	    within_limit(sender, predicted))
+		return cast->rest_ms;
+	return cast->rest_ms / 4;
+}
+
+/* Is it foretold that more rounds will not do? */
+static bool foretold(const struct sender *sender, const struct forecast *cast,
+		     const struct round *round)
+{
+	const struct options *options = sender->options;
+	double aim = (double)options->max_downtime - cast->rest_ms, ram_ms;
+	struct course course;
+
+	/* A paced round does not tell what the line carries. */
+	if (options->min_bandwidth)
+		return false;
+	if (options->mode == MODE_HYBRID || options->allow_postcopy)
+		return round->next_left > WORTHWHILE * (double)round->left;
+	if (curve_points(&cast->curve) < TELLING_POINTS)
+		return false;
+	course = curve_follow(&cast->curve, DOUBT * cast->page_ms,
+			      (double)round->left,
+			      aim > 0 ? aim / cast->page_ms : 0,
+			      (unsigned int)options->max_rounds -
+			      round->number);
+	ram_ms = course.left * cast->page_ms;
+	if (ram_ms <= aim ||
+	    ram_ms < least_gain(sender, cast, ram_ms + cast->rest_ms))
+		return false;
+	note("rounds of copying are foretold not to bring the downtime below %.0f ms: the VM goes first, and its memory follows",
+	     ram_ms + cast->rest_ms);
+	return true;
 }
 
 /* Would the VM be better off if its memory followed it? */
@@ -175,28 +281,21 @@ static bool shall_split(struct sender *sender, const struct forecast *cast,
 			const struct round *round, unsigned int idle, bool last)
 {
 	const struct options *options = sender->options;
-	double gain = cast->rest_ms / 4, next;
 
 	if (!mode_may_split(options->mode) ||
 	    (options->mode == MODE_AUTO && options->no_postcopy))
 		return false;
-	/* Nobody has asked for it: not for the lesser part of the downtime. */
-	if (options->mode == MODE_AUTO && !options->allow_postcopy &&
-	    within_limit(sender, round->predicted_ms))
-		gain = cast->rest_ms;
 	/* What takes so long is not the memory. */
-	if (cast->ram_ms < gain)
+	if (cast->ram_ms < least_gain(sender, cast, round->predicted_ms))
 		return false;
+	/* What was foretold may have been wrong. */
 	if (last || idle >= (options->mode == MODE_HYBRID ? 1 : PATIENCE))
 		return true;
-	next = round->predicted_ms - cast->rest_ms;
-	return options->mode == MODE_AUTO && options->allow_postcopy &&
-	       next > WORTHWHILE * round->ms;
+	return foretold(sender, cast, round);
 }
 
-static int rounds(struct sender *sender)
+static int rounds(struct sender *sender, struct forecast *cast)
 {
-	struct forecast cast = { .raw_share = 1 };
 	const struct options *options = sender->options;
 	uint64_t total = sender->stats.total_pages, best = total;
 	unsigned int idle = 0;
@@ -206,7 +305,7 @@ static int rounds(struct sender *sender)
 		struct round *round = sender_round(sender, false, total);
 		bool last, no_use;
 
-		if (run_round(sender, round, &cast))
+		if (run_round(sender, round, cast))
 			return -1;
 		if (round->number == 1 && switchover_prepare(sender))
 			return -1;
@@ -215,7 +314,7 @@ static int rounds(struct sender *sender)
 		if (hook("round"))
 			return -1;
 		if (options->mode == MODE_THREE_STAGE)
-			return split(sender);
+			return split(sender, false);
 		if (round->predicted_ms <= (double)options->max_downtime)
 			return 0;
 		if ((double)round->left < PAYS * (double)best) {
@@ -227,14 +326,14 @@ static int rounds(struct sender *sender)
 		last = round->number >= options->max_rounds ||
 		       sender->conn.tx_bytes / MF_PAGE_SIZE >
 		       MOST_COPIES * total;
-		if (shall_split(sender, &cast, round, idle, last))
-			return split(sender);
-		no_use = idle >= PATIENCE || cast.ram_ms < cast.rest_ms / 4;
+		if (shall_split(sender, cast, round, idle, last))
+			return split(sender, false);
+		no_use = idle >= PATIENCE || cast->ram_ms < cast->rest_ms / 4;
 		if ((last || no_use) &&
 		    within_limit(sender, round->predicted_ms))
 			return 0;
-		if (no_use && cast.rest_ms > (double)options->downtime_limit)
-			return too_slow(&cast);
+		if (no_use && cast->rest_ms > (double)options->downtime_limit)
+			return too_slow(cast);
 		if (last)
 			return give_up(round);
 		pace(sender, round);
@@ -256,12 +355,25 @@ static int look(struct sender *sender)
 	    switchover_prepare(sender))
 		return -1;
 	progress_round(&sender->progress, round);
-	return hook("round") ? -1 : split(sender);
+	return hook("round") ? -1 : split(sender, true);
 }
 
 int precopy(struct sender *sender)
 {
+	struct forecast cast = {
+		.raw_share = 1,
+		.since = now_ns(),
+		.pager = &sender->pager,
+		.ticker = { .tick = count, .arg = &cast },
+	};
+	int ret;
+
 	if (sender->options->mode == MODE_POSTCOPY)
 		return look(sender);
-	return rounds(sender);
+	/* There is a better way for what would travel a third time. */
+	sender->pager.frugal = sender->options->mode == MODE_HYBRID;
+	loop_add_ticker(&cast.ticker);
+	ret = rounds(sender, &cast);
+	loop_del_ticker(&cast.ticker);
+	return ret;
 }

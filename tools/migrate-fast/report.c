@@ -38,9 +38,12 @@ json_t *report_round(const struct round *round)
 	json_object_set_new(json, "ms", json_real(tidy(round->ms)));
 	json_object_set_new(json, "dirty_after",
 			    json_integer((json_int_t)round->left));
-	if (!round->stopped)
-		json_object_set_new(json, "predicted_downtime_ms",
-				    json_real(tidy(round->predicted_ms)));
+	if (round->stopped)
+		return json;
+	json_object_set_new(json, "predicted_downtime_ms",
+			    json_real(tidy(round->predicted_ms)));
+	json_object_set_new(json, "next_dirty_after",
+			    json_integer((json_int_t)round->next_left));
 	return json;
 }
 

@@ -24,6 +24,7 @@ struct round {
 	double ms;
 	uint64_t left;		/* dirty again when it ended */
 	double predicted_ms;	/* downtime if the VM stopped now */
+	double next_left;	/* what another round is foretold to leave */
 };
 
 /* What the guest waits for, one after the other. */
