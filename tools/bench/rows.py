@@ -72,6 +72,11 @@ ROWS = [
     Row("modes", "modes-low-pages", "three-stage / QEMU's pre-copy, low dirtying rate: pages",
         X, 0.78, "modes.low.three-stage.pages", "modes.low.qemu.pages"),
 ]
+for what, sample in (("time", "ms"), ("bytes", "bytes"), ("downtime", "downtime_ms")):
+    ROWS.append(Row("modes", f"modes-low-postcopy-{what}",
+                    f"three-stage / QEMU's post-copy, low dirtying rate: {what}",
+                    X, 1.0, f"modes.low.three-stage.{sample}",
+                    f"modes.low.qemu-postcopy.{sample}"))
 for mode in ("three-stage", "hybrid", "postcopy", "auto"):
     ROWS.append(Row("modes", f"modes-{mode}-finished",
                     f"{mode}, guest writes twice the link's rate: left unfinished",

@@ -10,6 +10,8 @@ through the service network. Taken for each move, from outside, the same way for
           come back, and whatever else delays answers while pages are copied
   lost    answers that the clients did not get in time: in each 100 ms from the order until
           the end, how many are missing to what is usual, all together
+  served  that is, the answers in each 100 ms, from MARGIN before the order until MARGIN
+          after the end, as one text
 Further samples: what the way says of itself, and when the longest gap began, counted from
 the end (gap_at_ms). Nothing of the work may be lost: the writer and the redis clients verify
 all they wrote.
@@ -31,13 +33,18 @@ def sent(hosts):
     return sum(host.sent_bytes() for host in hosts)
 
 
-def lost(load, began, ended, usual):
-    """Answers missing in each slice, added up."""
-    times = sorted(when for client in load.clients for when in list(client.answers)
-                   if began <= when < ended)
+def served(load, began, ended):
+    """Answers in each slice."""
     slices = [0] * max(int((ended - began) / SLICE), 1)
-    for when in times:
-        slices[min(int((when - began) / SLICE), len(slices) - 1)] += 1
+    for client in load.clients:
+        for when in list(client.answers):
+            if began <= when < ended:
+                slices[min(int((when - began) / SLICE), len(slices) - 1)] += 1
+    return slices
+
+
+def lost(slices, usual):
+    """Answers missing in each slice, added up."""
     return sum(max(usual * SLICE - got, 0) for got in slices)
 
 
@@ -72,9 +79,9 @@ class Subject:
         twin = self.vm.twin(other).start()
         self.wait_answers(time.monotonic())
         quiet = time.monotonic()
-        served = self.load.requests
+        before = self.load.requests
         time.sleep(MARGIN)
-        usual = (self.load.requests - served) / (time.monotonic() - quiet)
+        usual = (self.load.requests - before) / (time.monotonic() - quiet)
         before = sent(self.hosts)
         began, ended, told = way(self.vm, twin)
         wire = sent(self.hosts) - before
@@ -83,7 +90,8 @@ class Subject:
         gap, since = self.load.gap(began)
         self.take(name, bytes=wire, ms=round(1000 * (ended - began)),
                   gap_ms=round(1000 * gap), gap_at_ms=round(1000 * (since - ended)),
-                  lost=round(lost(self.load, began, ended, usual)),
+                  lost=round(lost(served(self.load, began, ended), usual)),
+                  served=" ".join(map(str, served(self.load, began - MARGIN, ended + MARGIN))),
                   usual=round(usual, 1), **told)
         moved = not told["unfinished"]
         self.say(f"{name}: {'' if moved else 'given up after '}{wire / 1e6:.1f} MB, "
