@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "../lib/bitmap.h"
 #include "bits.h"
@@ -117,10 +118,27 @@ static int on_faults(struct watch *watch, short revents)
 	return ret;
 }
 
+/*
+ * The VM waits for what we bring: its processors that have something to do
+ * must not keep us from the page that another one, or a task, waits for.
+ */
+static void go_first(struct demand *demand)
+{
+	demand->nice = getpriority(PRIO_PROCESS, 0);
+	setpriority(PRIO_PROCESS, 0, -20);
+}
+
+static void stand_back(const struct demand *demand)
+{
+	if (demand->active)
+		setpriority(PRIO_PROCESS, 0, demand->nice);
+}
+
 static void listen_to_faults(struct demand *demand)
 {
 	int session = demand->vm->session;
 
+	go_first(demand);
 	fcntl(session, F_SETFL, fcntl(session, F_GETFL) | O_NONBLOCK);
 	demand->watch = (struct watch){
 		.fd = session,
@@ -253,6 +271,8 @@ int demand_lacking(struct demand *demand, uint64_t *lacking)
 				    vm->ram[i].path, strerror(-err));
 		*lacking += absent.absent;
 	}
+	if (!*lacking)
+		stand_back(demand);
 	return 0;
 }
 

@@ -25,6 +25,7 @@ struct demand_wait {
 struct demand {
 	struct vm *vm;
 	bool active;		/* from demand_begin() on */
+	int nice;		/* what it was before */
 	bool broken;		/* a page could not be filled, after fail() */
 	uint64_t **lacks;	/* bitmaps; the kernel may know of fewer */
 	uint8_t *landing[2];	/* where pages arrive; one a connection */
