@@ -11,6 +11,7 @@
 #include "options.h"
 #include "say.h"
 #include "size.h"
+#include "throttle.h"
 #include "vm.h"
 
 #define FEATURES (MIGRATE_FAST_FEATURE_TRACK | MIGRATE_FAST_FEATURE_HASH | \
@@ -132,6 +133,22 @@ static void hint_blocks(struct vm *vm)
 	json_decref(reply);
 }
 
+/* Wanted by few, so not in the way. */
+static void hint_throttle(struct vm *vm)
+{
+	struct throttle throttle = { 0 };
+	char *text;
+
+	if (!throttle_plan(&throttle, vm, 0)) {
+		ok("throttle", "cpu.max of the vCPU threads can be set");
+	} else {
+		text = fail_take();
+		printf("note     send --throttle is not possible: %s\n", text);
+		free(text);
+	}
+	throttle_free(&throttle);
+}
+
 static void check_vm(const struct options *options, struct problems *problems)
 {
 	static struct vm vm;
@@ -162,6 +179,7 @@ static void check_vm(const struct options *options, struct problems *problems)
 	}
 	hint_devices(&vm);
 	hint_blocks(&vm);
+	hint_throttle(&vm);
 	vm_close(&vm);
 }
 

@@ -213,6 +213,7 @@ void resume(struct sender *sender)
 	json_t *reply;
 
 	loop_uncancellable(true);
+	throttle_lift(&sender->throttle);
 	conn_pause(&sender->conn, true);
 	/* Nobody over there will need a page; nor may its end disturb us. */
 	pull_end(&sender->supply.pull);

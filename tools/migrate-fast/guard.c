@@ -100,8 +100,7 @@ static void forget_all(int fd)
 	close_range((unsigned int)fd + 1, ~0U, 0);
 }
 
-int guard_start(struct guard *guard, struct vm *vm, const char *to,
-		const char *session)
+pid_t guard_fork(int *fd)
 {
 	int pair[2];
 	pid_t pid;
@@ -109,17 +108,34 @@ int guard_start(struct guard *guard, struct vm *vm, const char *to,
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		return fail("socketpair: %s", strerror(errno));
 	pid = fork();
-	if (pid < 0)
+	*fd = pair[pid ? 0 : 1];
+	if (!pid)
+		forget_all(*fd);
+	else
+		close(pair[1]);
+	if (pid < 0) {
+		close(*fd);
 		return fail("fork: %s", strerror(errno));
+	}
+	return pid;
+}
+
+int guard_start(struct guard *guard, struct vm *vm, const char *to,
+		const char *session)
+{
+	pid_t pid;
+	int fd;
+
+	pid = guard_fork(&fd);
+	if (pid < 0)
+		return -1;
 	if (!pid) {
-		forget_all(pair[1]);
-		if (watch_over(pair[1], vm->qmp.path, vm->caps_before))
+		if (watch_over(fd, vm->qmp.path, vm->caps_before))
 			/* It may hold the VM, loaded, and wait. */
 			resolve_ask(to, session, true, ASK_MS);
 		_exit(0);
 	}
-	close(pair[1]);
-	guard->pipe = pair[0];
+	guard->pipe = fd;
 	return 0;
 }
 

@@ -6,11 +6,20 @@
 #ifndef GUARD_H
 #define GUARD_H
 
+#include <sys/types.h>
+
 #include "vm.h"
 
 struct guard {
 	int pipe;		/* its end tells that we have died */
 };
+
+/*
+ * A process that outlives us, whatever becomes of us, and has nothing of ours
+ * but one end, @fd, of a socket pair; we have the other. As fork(); -1 after
+ * fail().
+ */
+pid_t guard_fork(int *fd);
 
 /* Starts it, when the capabilities are set. 0, or -1 after fail(). */
 int guard_start(struct guard *guard, struct vm *vm, const char *to,

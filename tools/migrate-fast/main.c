@@ -16,7 +16,7 @@ enum {
 	OPT_MAX_DOWNTIME, OPT_DOWNTIME_LIMIT, OPT_MAX_ROUNDS,
 	OPT_MAX_BANDWIDTH, OPT_TIMEOUT, OPT_LINGER, OPT_FORCE, OPT_VERIFY,
 	OPT_JSON, OPT_NO_MEMORY_CHECK, OPT_BACK, OPT_MODE, OPT_ALLOW_POSTCOPY,
-	OPT_NO_POSTCOPY, OPT_RESUME, OPT_MIN_BANDWIDTH,
+	OPT_NO_POSTCOPY, OPT_RESUME, OPT_MIN_BANDWIDTH, OPT_THROTTLE,
 };
 
 const char *argp_program_version = "migrate-fast " MIGRATE_FAST_VERSION;
@@ -56,6 +56,8 @@ static const struct argp_option send_options[] = {
 	  "Bytes per second while the VM runs: 100M, or 800Mbit", 0 },
 	{ "min-bandwidth", OPT_MIN_BANDWIDTH, "RATE", 0,
 	  "Begin with this rate, and send each round 50 Mbit/s faster than the VM has written in the last one, up to --max-bandwidth (default: always as fast as allowed)", 0 },
+	{ "throttle", OPT_THROTTLE, "MAX%", OPTION_ARG_OPTIONAL,
+	  "Where memory must not follow the VM (--mode precopy, --no-postcopy): when rounds do not pay any more, slow the VM's processors down instead of giving up, by up to 99%, or MAX%", 0 },
 	{ "verify", OPT_VERIFY, NULL, 0,
 	  "Compare all memory by SHA-256 after the stop (lengthens the downtime)", 0 },
 	{ "report", OPT_REPORT, "FILE", 0, "Write the result there as JSON", 0 },
@@ -106,6 +108,17 @@ static void parse_number(struct argp_state *state, const char *arg,
 		argp_error(state, "--%s: \"%s\" is no number from %llu to %llu",
 			   name, arg, (unsigned long long)min,
 			   (unsigned long long)max);
+}
+
+static void parse_throttle(struct argp_state *state, const char *arg,
+			   uint64_t *percent)
+{
+	char digits[4] = "99";
+
+	if (arg && (sscanf(arg, "%3[0-9]", digits) != 1 ||
+		    (arg[strlen(digits)] && strcmp(arg + strlen(digits), "%"))))
+		argp_error(state, "--throttle: \"%s\" is no percentage", arg);
+	parse_number(state, digits, "throttle", 1, 99, percent);
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -180,6 +193,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_FORCE:
 		options->force_switchover = true;
 		break;
+	case OPT_THROTTLE:
+		parse_throttle(state, arg, &options->throttle);
+		break;
 	case OPT_VERIFY:
 		options->verify = true;
 		break;
@@ -219,6 +235,7 @@ static const struct command {
 		"Example:\n"
 		"  migrate-fast send --qmp /run/vm1.qmp --to host2:7700\n"
 		"  migrate-fast send --qmp /run/vm1.qmp --to host2:7700 --mode three-stage\n"
+		"  migrate-fast send --qmp /run/vm1.qmp --to host2:7700 --mode precopy --throttle=80%\n"
 		"  migrate-fast send --resume --qmp /run/vm1.qmp --to host2:7700 --session ID\n"
 		EXIT_DOC } },
 	{ "recv", cmd_recv, {
@@ -295,6 +312,11 @@ static void require(const struct command *command,
 	else if (command->run == cmd_resolve && !options->word &&
 		 (!options->to || !options->session))
 		missing = "--to HOST:PORT and --session ID, or --word";
+	/* Nobody is slowed for what can simply follow. */
+	else if (command->run == cmd_send && options->throttle &&
+		 (options->resume || (options->mode == MODE_AUTO ?
+		  !options->no_postcopy : mode_may_split(options->mode))))
+		missing = "--mode precopy, or --no-postcopy with --mode auto, with --throttle: otherwise the memory of a VM that writes too fast follows it";
 	if (!missing)
 		return;
 	fprintf(stderr, "migrate-fast: %s needs %s; see migrate-fast %s --help\n",

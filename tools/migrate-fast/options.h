@@ -22,6 +22,7 @@ struct options {
 	uint64_t min_bandwidth;		/* bytes per second; 0: always the most */
 	uint64_t timeout;		/* ms */
 	uint64_t linger;		/* s; recv */
+	uint64_t throttle;		/* percent at most; 0: never */
 	enum mode mode;
 	bool allow_postcopy;		/* auto: as soon as it promises more */
 	bool no_postcopy;		/* auto: never */

@@ -37,7 +37,9 @@
  * Else the downtime has to be within
  * --downtime-limit, or --force-switchover given; else, when rounds are over,
  * or when it is not the memory that takes so long, the migration fails and
- * the VM stays where it is.
+ * the VM stays where it is. With --throttle, however, rounds that do not pay,
+ * and too many copies, have the VM slowed down a step further first, after
+ * which each round has to pay; it fails when all steps were in vain.
  *
  * With --min-bandwidth the first round goes at that rate, and a later one as
  * fast as the VM wrote in the round before, plus FASTER, up to
@@ -151,11 +153,13 @@ static bool within_limit(const struct sender *sender, double predicted)
 
 static int give_up(const struct round *last)
 {
-	return fail("after %u rounds the VM still writes faster (%s/s) than its memory can be sent: stopping it now would cost about %.0f ms. Allow more (--downtime-limit, --force-switchover), more rounds (--max-rounds), more bandwidth, or let the VM do less",
+	return fail("after %u rounds the VM still writes faster (%s/s%s) than its memory can be sent: stopping it now would cost about %.0f ms. Allow more (--downtime-limit, --force-switchover), more rounds (--max-rounds), more bandwidth, or let the VM do less (%s)",
 		    last->number,
 		    size_text(last->ms > 0 ? (double)last->left *
 			      MF_PAGE_SIZE / last->ms * 1000 : 0),
-		    last->predicted_ms);
+		    last->throttle ? ", throttled" : "",
+		    last->predicted_ms,
+		    last->throttle ? "inside" : "--throttle slows it");
 }
 
 static int too_slow(const struct forecast *cast)
@@ -294,16 +298,28 @@ static bool shall_split(struct sender *sender, const struct forecast *cast,
 	return foretold(sender, cast, round);
 }
 
+/* Before it is given up, or stopped for long. */
+static bool shall_slow(const struct sender *sender, const struct forecast *cast,
+		       const struct round *round, bool in_vain)
+{
+	double limit = (double)sender->options->downtime_limit;
+
+	return in_vain && throttle_can_rise(&sender->throttle) &&
+	       round->number < sender->options->max_rounds &&
+	       cast->rest_ms <= limit && round->predicted_ms > limit;
+}
+
 static int rounds(struct sender *sender, struct forecast *cast)
 {
 	const struct options *options = sender->options;
-	uint64_t total = sender->stats.total_pages, best = total;
-	unsigned int idle = 0;
+	struct throttle *throttle = &sender->throttle;
+	uint64_t total = sender->stats.total_pages, best = total, since = 0;
+	unsigned int idle = 0, patience;
 
 	pace(sender, NULL);
 	for (;;) {
 		struct round *round = sender_round(sender, false, total);
-		bool last, no_use;
+		bool last, no_use, copies;
 
 		if (run_round(sender, round, cast))
 			return -1;
@@ -323,12 +339,24 @@ static int rounds(struct sender *sender, struct forecast *cast)
 		} else {
 			idle++;
 		}
-		last = round->number >= options->max_rounds ||
-		       sender->conn.tx_bytes / MF_PAGE_SIZE >
-		       MOST_COPIES * total;
+		copies = (sender->conn.tx_bytes - since) / MF_PAGE_SIZE >
+			 MOST_COPIES * total;
+		patience = throttle->percent ? 1 : PATIENCE;
+		if (shall_slow(sender, cast, round,
+			       copies || idle >= patience)) {
+			if (throttle_raise(throttle))
+				return -1;
+			best = round->left;
+			since = sender->conn.tx_bytes;
+			idle = 0;
+			pace(sender, round);
+			continue;
+		}
+		last = round->number >= options->max_rounds || copies ||
+		       (idle >= PATIENCE && throttle_is_spent(throttle));
 		if (shall_split(sender, cast, round, idle, last))
 			return split(sender, false);
-		no_use = idle >= PATIENCE || cast->ram_ms < cast->rest_ms / 4;
+		no_use = idle >= patience || cast->ram_ms < cast->rest_ms / 4;
 		if ((last || no_use) &&
 		    within_limit(sender, round->predicted_ms))
 			return 0;

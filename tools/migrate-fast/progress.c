@@ -63,6 +63,7 @@ static void draw(struct progress *progress, uint64_t now)
 	double elapsed = (double)(now - stats->started) / NSEC_PER_SEC;
 	int filled = (int)(progress->percent / 100 * BAR);
 	char bar[BAR + 1], dirty[80] = "", eta[32] = "", line[256];
+	char slowed[24] = "";
 
 	memset(bar, '-', BAR);
 	memset(bar, '#', (size_t)filled);
@@ -70,13 +71,16 @@ static void draw(struct progress *progress, uint64_t now)
 	if (last && !last->stopped)
 		snprintf(dirty, sizeof(dirty), "  dirtied %s/s  downtime ~%.0f ms",
 			 size_text(dirty_rate(last)), last->predicted_ms);
+	if (last && last[1].throttle)
+		snprintf(slowed, sizeof(slowed), "  slowed %u%%",
+			 last[1].throttle);
 	if (progress->percent >= 1 && progress->percent < 100)
 		snprintf(eta, sizeof(eta), "  ETA %.0f s",
 			 elapsed * (100 - progress->percent) /
 			 progress->percent);
-	snprintf(line, sizeof(line), "%s [%s] %3.0f%%  round %u  %s/s%s%s",
+	snprintf(line, sizeof(line), "%s [%s] %3.0f%%  round %u  %s/s%s%s%s",
 		 progress->phase, bar, progress->percent, stats->nr_rounds,
-		 size_text(progress->rate), eta, dirty);
+		 size_text(progress->rate), slowed, eta, dirty);
 	fprintf(stderr, "\r\033[K%.*s", columns() - 1, line);
 	fflush(stderr);
 	progress->line = true;
@@ -162,6 +166,8 @@ void progress_round(struct progress *progress, const struct round *round)
 			(unsigned long long)round->left,
 			size_text(dirty_rate(round)), round->predicted_ms,
 			progress->percent);
+	if (round->throttle)
+		fprintf(stderr, "; slowed by %u%%", round->throttle);
 	fputc('\n', stderr);
 }
 

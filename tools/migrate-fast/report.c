@@ -38,6 +38,7 @@ json_t *report_round(const struct round *round)
 	json_object_set_new(json, "ms", json_real(tidy(round->ms)));
 	json_object_set_new(json, "dirty_after",
 			    json_integer((json_int_t)round->left));
+	json_object_set_new(json, "throttle", json_integer(round->throttle));
 	if (round->stopped)
 		return json;
 	json_object_set_new(json, "predicted_downtime_ms",
@@ -100,6 +101,16 @@ static json_t *report_supplied(const struct stats *stats)
 	return json;
 }
 
+static unsigned int most_throttled(const struct stats *stats)
+{
+	unsigned int most = 0, i;
+
+	for (i = 0; i < stats->nr_rounds; i++)
+		if (stats->rounds[i].throttle > most)
+			most = stats->rounds[i].throttle;
+	return most;
+}
+
 json_t *report_json(const struct stats *stats)
 {
 	json_t *json, *pages, *rounds = json_array();
@@ -127,6 +138,8 @@ json_t *report_json(const struct stats *stats)
 	if (!json)
 		return NULL;
 	json_object_set_new(json, "copy_ms", json_real(tidy(stats->copy_ms)));
+	json_object_set_new(json, "throttle",
+			    json_integer(most_throttled(stats)));
 	json_object_set_new(json, "working_set",
 			    json_integer((json_int_t)stats->working_set));
 	json_object_set_new(json, "sent_twice",
@@ -232,6 +245,9 @@ void report_text(const struct stats *stats, bool json)
 	if (stats->working_set)
 		printf("  working set     %llu pages were written in both of the last rounds\n",
 		       (unsigned long long)stats->working_set);
+	if (most_throttled(stats))
+		printf("  slowed          by up to %u%% (--throttle)\n",
+		       most_throttled(stats));
 	if (stats->supplied.used)
 		print_supplied(stats);
 	printf("  on the wire     %s, of it device state %s\n",

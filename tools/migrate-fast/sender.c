@@ -27,6 +27,7 @@ struct round *sender_round(struct sender *sender, bool stopped, uint64_t dirty)
 		.number = stats->nr_rounds,
 		.stopped = stopped,
 		.dirty = dirty,
+		.throttle = stopped ? 0 : sender->throttle.percent,
 	};
 	round_tx = sender->conn.tx_bytes;
 	round_at = now_ns();
@@ -191,6 +192,9 @@ static int migrate(struct sender *sender)
 	if (vm_open(vm, options->qmp, false) || vm_need_ready(vm) ||
 	    vm_open_session(vm, FEATURES))
 		return -1;
+	if (options->throttle && throttle_plan(&sender->throttle, vm,
+					       (unsigned int)options->throttle))
+		return -1;
 	sender->was_running = vm->running;
 	sender->stats.was_running = vm->running;
 	for (i = 0; i < vm->rams; i++)
@@ -211,6 +215,9 @@ static int migrate(struct sender *sender)
 	if (err)
 		return fail("the module cannot track the VM's RAM: %s",
 			    strerror(-err));
+	/* Now nobody else migrates this VM, or throttles it. */
+	if (throttle_start(&sender->throttle))
+		return -1;
 	if (precopy(sender) || switchover(sender))
 		return -1;
 	return commit(sender);
@@ -266,6 +273,7 @@ int cmd_send(const struct options *options)
 	sender.vm.qmp.fd = -1;
 	sender.devstate.fd = -1;
 	sender.guard.pipe = -1;
+	sender.throttle.pipe = -1;
 	sender.device_guess = DEVICE_GUESS;
 	sender.supply.pull.conn.sock = -1;
 	sender.stats.mode = options->resume ? "resume" :
@@ -282,9 +290,11 @@ int cmd_send(const struct options *options)
 		else
 			resume(&sender);
 	}
+	throttle_end(&sender.throttle);
 	ret = finish(&sender);
 	conn_close(&sender.conn);
 	supply_free(&sender);
+	throttle_free(&sender.throttle);
 	if (sender.pager.vm)
 		pages_free(&sender.pager);
 	devstate_close(&sender.devstate, &sender.vm);

@@ -15,6 +15,7 @@
 #include "rate.h"
 #include "stats.h"
 #include "supply.h"
+#include "throttle.h"
 #include "vm.h"
 
 struct sender {
@@ -25,6 +26,7 @@ struct sender {
 	struct rate rate;
 	struct devstate devstate;
 	struct guard guard;
+	struct throttle throttle;
 	struct supply supply;
 	bool split;		/* memory follows the VM (post-copy) */
 	struct progress progress;

@@ -25,6 +25,7 @@ struct round {
 	uint64_t left;		/* dirty again when it ended */
 	double predicted_ms;	/* downtime if the VM stopped now */
 	double next_left;	/* what another round is foretold to leave */
+	unsigned int throttle;	/* percent that the VM was slowed by */
 };
 
 /* What the guest waits for, one after the other. */

@@ -50,6 +50,8 @@ static int stop_vm(struct sender *sender)
 	sender->stats.stopped = now_ns();
 	sender->stopped = true;
 	stop = qmp_start(&vm->qmp, "stop", NULL);
+	/* A vCPU that waits for its next period could not stop before. */
+	throttle_lift(&sender->throttle);
 	status = qmp_start(&vm->qmp, "query-status", NULL);
 	if (devstate_save(&sender->devstate, vm))
 		return -1;

@@ -1,0 +1,302 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""A guest that writes faster than the link carries, and must stay in pre-copy.
+
+Without --throttle it does not move. With it, cpu.max of its vCPU threads is lowered until
+it does, or until send is killed, cancelled, or its QEMU ends: then all control groups are
+as they were. Groups of its own that a vCPU thread has already, and limits on them, as
+libvirt makes them, are respected.
+"""
+import os
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# pylint: disable=wrong-import-position
+from migrate.move import (
+    FAILED, PORT, STRANDED, USAGE, Move, Scenario, Work, command, discard, must_answer)
+from vm import Bed
+
+ROOT = "/sys/fs/cgroup"
+FIRST, SLOW = "100mbit", "40mbit"
+WRITER = "writer 8 threads=2"
+BOUNDS = ["--max-downtime", 300, "--downtime-limit", 600]
+# What each vCPU has of a processor, if it is limited by others.
+LIMITED = "30000 100000"
+
+
+def look(host):
+    """All control groups of a host, and what --throttle could change of them."""
+    return host.run(f"""cd {ROOT} && find . -type d | sort | while read dir; do
+        echo "$dir type $(cat $dir/cgroup.type 2>/dev/null)" \\
+             "gives $(cat $dir/cgroup.subtree_control) max $(cat $dir/cpu.max 2>/dev/null)"
+        done""", check=True).out
+
+
+class Groups:
+    """The control groups of one guest's QEMU."""
+
+    def __init__(self, vm):
+        self.vm = vm
+        self.host = vm.host
+        self.vcpus = [cpu["thread-id"] for cpu in vm.qmp("query-cpus-fast")]
+        self.before = None
+
+    def enter(self, group, *lines):
+        """QEMU lives in that group from now on; lines are run there."""
+        self.host.run("\n".join([
+            "set -e", f"mkdir -p {ROOT}/{group}", f"cd {ROOT}/{group}",
+            f"echo {self.vm.pid} > cgroup.procs", *lines]), check=True)
+        self.before = self.now()
+
+    def libvirt(self, group):
+        """A group for each vCPU thread, limited, and one for the others."""
+        lines = []
+        for number, tid in enumerate(self.vcpus):
+            lines += [f"mkdir vcpu{number}", f"echo threaded > vcpu{number}/cgroup.type"]
+        lines += ["mkdir emulator", "echo threaded > emulator/cgroup.type",
+                  "echo +cpu > cgroup.subtree_control"]
+        for number, tid in enumerate(self.vcpus):
+            lines += [f"echo {tid} > vcpu{number}/cgroup.threads",
+                      f"echo {LIMITED} > vcpu{number}/cpu.max"]
+        lines += ["for tid in $(cat cgroup.threads); do",
+                  "echo $tid > emulator/cgroup.threads; done"]
+        self.enter(group, *lines)
+
+    def leave(self, *groups):
+        """QEMU lives in no group."""
+        self.host.run("\n".join([f"echo {self.vm.pid} > {ROOT}/cgroup.procs",
+                                 f"cd {ROOT}", "rmdir " + " ".join(groups)]), check=True)
+        self.before = self.now()
+
+    def now(self):
+        """All groups, and where the threads of QEMU are."""
+        if not self.vm.proc.running:
+            return look(self.host), None
+        tasks = self.host.run(f"cd /proc/{self.vm.pid}/task && grep -H ^0:: */cgroup",
+                              check=True).out.splitlines()
+        # Worker threads come and go.
+        groups = {line.partition("/cgroup:0::")[0]: line.partition("/cgroup:0::")[2]
+                  for line in tasks}
+        return look(self.host), [groups[str(tid)] for tid in [self.vm.pid, *self.vcpus]]
+
+    def of_vcpus(self):
+        return [ROOT + path for path in self.now()[1][1:]]
+
+    def untouched(self):
+        """Everything is as it was."""
+        groups, threads = self.now()
+        assert groups == self.before[0], f"{groups}\nwas\n{self.before[0]}"
+        if threads:
+            assert threads == self.before[1], f"{threads} were {self.before[1]}"
+
+    def stat(self, name):
+        """A figure of cpu.stat, of all vCPU threads."""
+        files = " ".join(f"{path}/cpu.stat" for path in self.of_vcpus())
+        lines = self.host.run(f"cat {files}", check=True).out.splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+    def share(self, seconds=1):
+        """The part of a processor that the vCPUs get now, by the host's own clock."""
+        files = " ".join(f"/proc/{self.vm.pid}/task/{tid}/schedstat" for tid in self.vcpus)
+        read = f"cut -d' ' -f1 /proc/uptime; cut -d' ' -f1 {files}"
+        words = self.host.run(f"{read}; sleep {seconds}; {read}", check=True).out.split()
+        half = len(words) // 2
+        busy = sum(map(int, words[half + 1:])) - sum(map(int, words[1:half]))
+        return busy / 1e9 / (float(words[half]) - float(words[0]))
+
+
+class Throttle(Scenario):
+    def __init__(self, bed):
+        super().__init__(bed, rate=FIRST)
+        # Memory that the guest has freed is zero, and does not travel.
+        self.vm = self.guest(smp=2, append="init_on_free=1")
+        self.work = Work(self.vm, WRITER)
+        # Host b's root has to lend its cpu controller.
+        self.a.run(f"""set -e
+                   cd {ROOT}
+                   mkdir vms bare
+                   echo +cpu > cgroup.subtree_control
+                   echo +cpu > vms/cgroup.subtree_control""", check=True)
+
+    def begin(self, twin, *args):
+        """The first round is quick; then the line is slow."""
+        move = Move(self.vm, twin, args=[*BOUNDS, *args])
+        move.send.wait_round(1)
+        self.bed.rate(SLOW)
+        return move
+
+    @staticmethod
+    def wait_level(move, percent):
+        """Wait until the VM is slowed by so much."""
+        end = time.monotonic() + 180
+        while True:
+            levels = [int(event["text"].rpartition(" ")[2].rstrip("%"))
+                      for event in move.send.events("note") if "slowed by" in event["text"]]
+            if levels and levels[-1] >= percent:
+                return levels[-1]
+            assert move.send.running, f"ended at {levels}\n{move.text()}"
+            assert time.monotonic() < end, f"only {levels}\n{move.text()}"
+            time.sleep(0.05)
+
+    def survived(self, groups):
+        groups.untouched()
+        assert self.vm.status() == "running", f"the VM is {self.vm.status()}"
+        must_answer(self.vm)
+        self.work.verify()
+
+    def fails(self, groups):
+        """Without it there is no end."""
+        twin = self.vm.twin(self.b).start()
+        try:
+            move = self.begin(twin, "--max-rounds", 6)
+            move.failed("writes faster", "--throttle")
+            assert move.result()["throttle"] == 0
+            self.survived(groups)
+        finally:
+            self.bed.rate(self.rate)
+            discard(twin)
+
+    def refused(self, groups):
+        """Before anything is begun it says that it could not."""
+        for words in (["--throttle"], ["--mode", "hybrid", "--throttle"],
+                      ["--mode", "precopy", "--throttle=100"],
+                      ["--mode", "precopy", "--throttle=many"]):
+            ran = self.vm.host.run(command(["send", "--qmp", self.vm.qmp_path, "--to",
+                                            f"{self.b.addr}:{PORT}", *words]))
+            assert ran.rc == USAGE and "--throttle" in ran.out, f"{words}: {ran}"
+        groups.enter("bare/vm1")
+        check = command(["check", "--qmp", self.vm.qmp_path])
+        try:
+            # Nobody listens there: it does not come to that.
+            move = Move(self.vm, None, args=["--throttle"], to=f"{self.b.addr}:{PORT}")
+            move.failed("no cpu controller", "systemd-run")
+            ran = self.vm.host.run(check)
+            assert ran.rc == 0 and "note     send --throttle is not" in ran.out, ran
+            groups.untouched()
+        finally:
+            groups.leave("bare/vm1")
+        ran = self.vm.host.run(check)
+        assert ran.rc == 0 and "ok       throttle" in ran.out, ran
+        groups.untouched()
+
+    def slowed(self, groups, move, free):
+        """Is it really?"""
+        level = self.wait_level(move, 80)
+        share = groups.share()
+        self.note(f"slowed by {level}%: the guest gets {share:.2f} of a processor, "
+                  f"{free:.2f} before; throttled {groups.stat('nr_throttled')} times")
+        assert groups.stat("nr_throttled") > 10, "never throttled"
+        assert share < free * 0.7, f"it gets {share:.2f} instead of {free:.2f}"
+        assert groups.now()[0] != groups.before[0], "nothing was changed?"
+
+    def ends(self, groups, end):
+        """It is slowed; then end(move) ends it."""
+        twin = self.vm.twin(self.b).start()
+        free = groups.share()
+        try:
+            move = self.begin(twin, "--throttle")
+            self.slowed(groups, move, free)
+            end(move)
+            assert move.recv.wait(60) == FAILED, move.text()
+            move.guard_ends()
+        finally:
+            self.bed.rate(self.rate)
+            discard(twin)
+        self.survived(groups)
+        share = groups.share()
+        assert share > free * 0.6, f"it still gets {share:.2f} only, not {free:.2f}"
+        move.nothing_left()
+
+    @staticmethod
+    def kill(move):
+        move.send.kill(signal.SIGKILL)
+        assert move.send.wait(60) == 137, move.text()
+
+    @staticmethod
+    def cancel(move):
+        move.send.kill(signal.SIGINT)
+        move.send_failed("cancelled")
+
+    def dies(self, groups):
+        """Its QEMU ends while it is slowed."""
+        twin = self.vm.twin(self.other(self.vm.host)).start()
+        try:
+            move = self.begin(twin, "--throttle")
+            self.wait_level(move, 20)
+            assert groups.now()[0] != groups.before[0], "nothing was changed?"
+            self.vm.kill()
+            rc = move.send.wait(60)
+            assert rc == STRANDED, f"send returned {rc}\n{move.text()}"
+            groups.untouched()
+            move.nothing_left()
+        finally:
+            self.bed.rate(self.rate)
+            discard(twin)
+
+    def moves(self, groups, *args):
+        twin = self.vm.twin(self.other(self.vm.host)).start()
+        try:
+            move = self.begin(twin, *args)
+            result = move.moved(600)
+        except BaseException:
+            discard(twin)
+            raise
+        finally:
+            self.bed.rate(self.rate)
+        discard(self.vm)
+        self.vm = self.work.guest = twin
+        self.tell(result)
+        levels = [each["throttle"] for each in result["rounds"]]
+        self.note(f"slowed by {levels}, left "
+                  f"{[each['dirty_after'] for each in result['rounds']]}")
+        assert levels[:4] == [0] * 4 and levels[-1] == 0, "slowed without need"
+        assert max(levels) == result["throttle"] > 0, "it was not slowed"
+        assert sorted(levels[:-1]) == levels[:-1], "slowed less in between"
+        assert "postcopy" not in result
+        groups.untouched()
+        must_answer(self.vm)
+        self.work.verify()
+        move.nothing_left()
+        return Groups(twin)
+
+
+def main():
+    with Bed(name="throttle") as bed:
+        throttle = Throttle(bed)
+        groups = Groups(throttle.vm)
+        groups.enter("vms/vm1")
+        with throttle.test("without it, the guest does not move"):
+            throttle.fails(groups)
+        with throttle.test("refused where it is not possible"):
+            throttle.refused(groups)
+        groups.enter("vms/vm1")
+        with throttle.test("killed while the guest is slowed"):
+            throttle.ends(groups, throttle.kill)
+        with throttle.test("cancelled while the guest is slowed"):
+            throttle.ends(groups, throttle.cancel)
+        with throttle.test("it moves"):
+            groups = throttle.moves(groups, "--throttle", "--verify")
+        groups.enter("")
+        with throttle.test("it moves from the root group"):
+            groups = throttle.moves(groups, "--no-postcopy", "--mode", "auto", "--throttle")
+        groups.libvirt("vms/vm2")
+        with throttle.test("killed, limited vCPUs in groups of their own"):
+            throttle.ends(groups, throttle.kill)
+        with throttle.test("cancelled, limited vCPUs in groups of their own"):
+            throttle.ends(groups, throttle.cancel)
+        with throttle.test("it moves, limited vCPUs in groups of their own"):
+            groups = throttle.moves(groups, "--throttle")
+        with throttle.test("the guest's own checks"):
+            throttle.work.end()
+        with throttle.test("QEMU ends while the guest is slowed"):
+            throttle.work = Work(throttle.vm, WRITER)
+            groups.enter("")
+            throttle.dies(groups)
+        return throttle.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
