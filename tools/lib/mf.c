@@ -50,6 +50,8 @@ int mf_add(int session, int fd, struct mf_ram *ram)
 		   session, (off_t)add.bitmap_offset);
 	if (map == MAP_FAILED)
 		return -errno;
+	/* The session shall end with us, not with a child that we leave. */
+	madvise(map, add.bitmap_bytes, MADV_DONTFORK);
 	ram->number = add.ram;
 	ram->pages = add.pages;
 	ram->bitmap = map;
