@@ -52,7 +52,7 @@ struct receiver {
 	bool complete;		/* nothing is absent any more */
 };
 
-/* receiver.c: what the source says on the first connection. */
+/* from_source.c: what is said on the first connection. */
 int receiver_frame(struct conn *conn, const struct wire_frame *frame,
 		   const uint8_t *payload);
 
@@ -90,7 +90,7 @@ int place_digest(struct receiver *receiver, const struct wire_frame *frame,
 int place_compare(struct receiver *receiver, const struct wire_frame *frame,
 		  const uint8_t *payload);
 
-/* "QEMU has ended", as a failure. */
+/* owner.c: "QEMU has ended", as a failure. */
 int receiver_qemu_gone(struct receiver *receiver);
 
 /* A source, or somebody who asks, may be waiting at the listening socket. */
@@ -102,9 +102,9 @@ struct awaiting {
 
 /* takeover.c: from PREPARED on. 0 if the VM runs here. */
 int takeover(struct receiver *receiver, int listener);
-/* takeover.c: ends the QEMU of a VM that must not run. 0 if it has ended. */
+/* owner.c: ends the QEMU of a VM that must not run. 0 if it has ended. */
 int receiver_give_up(struct receiver *receiver);
-/* takeover.c: lets the VM run here. */
+/* owner.c: lets the VM run here. */
 int receiver_run(struct receiver *receiver);
 
 /* answer.c: tells who asks later what became of the session. */

@@ -40,6 +40,7 @@ struct sender {
 	json_t *welcome;
 	bool ready, verified, prepared, answered_running, refused;
 	uint64_t round_done;
+	uint64_t round_at, round_tx;	/* when the round began, bytes by then */
 	struct wire_frame differ;	/* .count != 0: pages differ */
 	uint8_t *differ_digests;
 
@@ -49,12 +50,12 @@ struct sender {
 	bool committed;		/* COMMIT was, or may have been, said */
 };
 
-/* Starts the next round; the figures are filled in as it goes. */
+/* round.c: starts the next round; the figures are filled in as it goes. */
 struct round *sender_round(struct sender *sender, bool stopped, uint64_t dirty);
 /* Says ROUND and waits until the destination has placed all of it. */
 int sender_round_end(struct sender *sender, struct round *round);
 
-/* What the destination says on the first connection. */
+/* from_destination.c: what is said on the first connection. */
 int sender_frame(struct conn *conn, const struct wire_frame *frame,
 		 const uint8_t *payload);
 

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What the destination says to the source. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "say.h"
+#include "sender.h"
+
+static int out_of_turn(struct sender *sender, const struct wire_frame *frame)
+{
+	sender->conn.broken = true;
+	return fail("%s sent a %s frame out of turn", sender->conn.peer,
+		    wire_name(frame->type));
+}
+
+static int differs(struct sender *sender, const struct wire_frame *frame,
+		   const uint8_t *payload)
+{
+	struct vm *vm = &sender->vm;
+
+	if (!frame->count || frame->count > WIRE_DIGEST_PAGES ||
+	    frame->length != frame->count * 32 || frame->ram >= vm->rams ||
+	    frame->page >= vm->ram[frame->ram].mf.pages ||
+	    frame->count > vm->ram[frame->ram].mf.pages - frame->page)
+		return out_of_turn(sender, frame);
+	if (sender->differ.count)
+		return 0;
+	sender->differ = *frame;
+	sender->differ_digests = need(malloc(frame->length));
+	memcpy(sender->differ_digests, payload, frame->length);
+	return 0;
+}
+
+/* What the destination says. Only notes it down: the main line is waiting. */
+int sender_frame(struct conn *conn, const struct wire_frame *frame,
+		 const uint8_t *payload)
+{
+	struct sender *sender = conn->arg;
+	int ret;
+
+	ret = supply_frame(sender, frame, payload);
+	if (ret <= 0)
+		return ret;
+
+	switch (frame->type) {
+	case WIRE_WELCOME:
+		if (sender->welcome)
+			return out_of_turn(sender, frame);
+		sender->welcome = hello_parse(payload, frame->length,
+					      conn->peer);
+		return sender->welcome ? 0 : -1;
+	case WIRE_ROUND_DONE:
+		if (frame->page != sender->stats.nr_rounds)
+			return out_of_turn(sender, frame);
+		sender->round_done = frame->page;
+		return 0;
+	case WIRE_READY:
+		sender->ready = true;
+		return 0;
+	case WIRE_DIFFER:
+		return differs(sender, frame, payload);
+	case WIRE_VERIFIED:
+		sender->verified = true;
+		return 0;
+	case WIRE_PREPARED:
+		if (!sender->stats.device_bytes)
+			return out_of_turn(sender, frame);
+		sender->prepared = true;
+		return 0;
+	case WIRE_RUNNING:
+		if (!sender->committed)
+			return out_of_turn(sender, frame);
+		sender->answered_running = true;
+		return 0;
+	case WIRE_REFUSED:
+		sender->refused = true;
+		return fail("%s has given the VM up: %.*s", conn->peer,
+			    (int)frame->length, (const char *)payload);
+	case WIRE_FAIL:
+		/* After COMMIT only RUNNING and REFUSED count. */
+		conn->broken = true;
+		sender->supply.given_up = true;
+		return fail("%s says: %.*s", conn->peer, (int)frame->length,
+			    (const char *)payload);
+	default:
+		return out_of_turn(sender, frame);
+	}
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What the source says to the destination. */
+#include <string.h>
+
+#include "receiver.h"
+#include "say.h"
+
+static int out_of_turn(struct receiver *receiver,
+		       const struct wire_frame *frame)
+{
+	receiver->conn.broken = true;
+	return fail("%s sent a %s frame out of turn", receiver->conn.peer,
+		    wire_name(frame->type));
+}
+
+static int on_copying(struct receiver *receiver,
+		      const struct wire_frame *frame, const uint8_t *payload)
+{
+	struct conn *conn = &receiver->conn;
+
+	if (receiver->load)
+		return out_of_turn(receiver, frame);
+	switch (frame->type) {
+	case WIRE_PAGES:
+		return 0;	/* placed already */
+	case WIRE_ZERO:
+		return place_zero(receiver, frame);
+	case WIRE_ROUND:
+		receiver->rounds++;
+		if (serve_forget(receiver))
+			return -1;
+		return conn_send(conn, WIRE_ROUND_DONE, frame->page, NULL, 0);
+	case WIRE_PREPARE:
+		receiver->prepare = true;
+		return receiver->split && receiver->verify ?
+		       serve_track(receiver) : 0;
+	case WIRE_DEVICE:
+		return devstate_keep(&receiver->devstate, payload,
+				     frame->length);
+	case WIRE_DIGEST:
+		return place_digest(receiver, frame, payload);
+	case WIRE_VERIFY:
+		if (receiver->differs)
+			return 0;
+		receiver->verified = true;
+		return conn_send(conn, WIRE_VERIFIED, 0, NULL, 0);
+	case WIRE_STALE:
+		if (!receiver->split)
+			return out_of_turn(receiver, frame);
+		return demand_stale(&receiver->demand, conn, frame, payload);
+	case WIRE_DEMAND:
+		if (!receiver->split || receiver->demand.active ||
+		    !conn_open(&receiver->pull))
+			return out_of_turn(receiver, frame);
+		return serve_begin(receiver, frame->page);
+	case WIRE_LOAD:
+		if (!receiver->prepare ||
+		    frame->page != receiver->devstate.len)
+			return out_of_turn(receiver, frame);
+		if (receiver->verify && !receiver->verified &&
+		    !receiver->demand.active)
+			return fail("%s wants the VM loaded though its memory was not verified",
+				    conn->peer);
+		receiver->load = true;
+		return 0;
+	default:
+		return out_of_turn(receiver, frame);
+	}
+}
+
+/* What the source says. What takes long is only noted down. */
+int receiver_frame(struct conn *conn, const struct wire_frame *frame,
+		   const uint8_t *payload)
+{
+	struct receiver *receiver = conn->arg;
+	int ret = 1;
+
+	if (frame->type == WIRE_FAIL) {
+		conn->broken = true;
+		receiver->cancelled = true;
+		return fail("%s says: %.*s", conn->peer, (int)frame->length,
+			    (const char *)payload);
+	}
+	if (receiver->demand.active)
+		ret = serve_frame(conn, frame, payload);
+	if (ret <= 0)
+		return ret;
+	switch (receiver->stage) {
+	case STAGE_GREETING:
+		if (frame->type != WIRE_HELLO || receiver->hello)
+			return out_of_turn(receiver, frame);
+		receiver->hello = hello_parse(payload, frame->length,
+					      conn->peer);
+		return receiver->hello ? 0 : -1;
+	case STAGE_COPYING:
+		return on_copying(receiver, frame, payload);
+	case STAGE_PREPARED:
+		if (frame->type != WIRE_COMMIT)
+			return out_of_turn(receiver, frame);
+		receiver->commit = true;
+		/* From here on it is needed. */
+		receiver->pull.expected = false;
+		/* Its end of the connection may close from here on. */
+		conn->expected = true;
+		return 0;
+	case STAGE_RUNNING:
+		if (frame->type != WIRE_BYE)
+			return out_of_turn(receiver, frame);
+		receiver->bye = true;
+		conn->expected = true;
+		receiver->pull.expected = true;
+		return 0;
+	default:
+		return out_of_turn(receiver, frame);
+	}
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The two ends of a VM that is loaded here: it is ours and runs, or is given up. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "hook.h"
+#include "receiver.h"
+#include "record.h"
+#include "say.h"
+
+#define GONE_MS		10000
+/* The source is not kept waiting for a QEMU that waits for its memory. */
+#define WAITS_MS	2000
+
+int receiver_qemu_gone(struct receiver *receiver)
+{
+	return fail("the destination QEMU at %s has ended. Its own log (stderr) says why",
+		    receiver->vm.qmp.path);
+}
+
+static bool is_gone(void *arg)
+{
+	return vm_is_gone(arg);
+}
+
+int receiver_give_up(struct receiver *receiver)
+{
+	struct vm *vm = &receiver->vm;
+	json_t *reply;
+
+	conn_pause(&receiver->conn, true);
+	conn_reset(&receiver->pull);
+	/* It may be waiting for a page, and could not end. */
+	if (receiver->demand.active) {
+		demand_abort(&receiver->demand);
+		record_remove(receiver->session);
+	}
+	reply = vm->qmp.gone ? NULL : qmp_try(&vm->qmp, "quit", NULL, QMP_MS);
+	json_decref(reply);
+	if (loop_until(is_gone, vm, GONE_MS))
+		return -1;
+	receiver->stage = STAGE_GONE;
+	return 0;
+}
+
+/*
+ * QEMU was told to run the VM and has not answered: it waits for a page that
+ * is absent, and will run the VM when it has it. Whatever becomes of the
+ * connection, the VM is ours.
+ */
+static void waits_for_memory(void)
+{
+	char *text = fail_take();
+
+	note("QEMU here waits for memory of the VM (%s)", text);
+	free(text);
+}
+
+int receiver_run(struct receiver *receiver)
+{
+	struct vm *vm = &receiver->vm;
+	json_t *reply, *error;
+	json_int_t id, caps;
+
+	conn_pause(&receiver->conn, true);
+	/* Before the VM runs: whoever kills us later must not leave it on. */
+	caps = vm_start_restoring(vm);
+	if (receiver->run_it) {
+		id = qmp_start(&vm->qmp, "cont", NULL);
+		if (id < 0)
+			return -1;
+		reply = qmp_await(&vm->qmp, id, "cont",
+				  receiver->demand.active ? WAITS_MS : QMP_MS);
+		if (!reply && receiver->demand.active && !vm->qmp.gone)
+			waits_for_memory();
+		else if (!reply) {
+			receiver->stage = STAGE_LOST;
+			return -1;
+		}
+		error = json_object_get(reply, "error");
+		if (error) {
+			fail("QEMU refuses to run it: %s",
+			     json_string_value(json_object_get(error, "desc")));
+			json_decref(reply);
+			return -1;
+		}
+		json_decref(reply);
+	}
+	/* It runs: from here on nothing is a failure any more. */
+	receiver->stage = STAGE_RUNNING;
+	conn_pause(&receiver->conn, false);
+	hook("running");
+	if (conn_open(&receiver->conn))
+		conn_send(&receiver->conn, WIRE_RUNNING, 0, NULL, 0);
+	/* QEMU may wait for a page now and then: the rest can wait for it. */
+	if (receiver->demand.active) {
+		if (record_write(receiver, true))
+			free(fail_take());
+		if (receiver->run_it)
+			vm_announce(vm);
+		return 0;
+	}
+	conn_pause(&receiver->conn, true);
+	if (receiver->run_it) {
+		reply = qmp_await(&vm->qmp, vm_announce(vm), "announce-self",
+				  QMP_MS);
+		json_decref(reply);
+	}
+	vm_end_restoring(vm, caps);
+	conn_pause(&receiver->conn, false);
+	return 0;
+}
