@@ -8,6 +8,7 @@
  *
  *	hash-send	wait between hashing pages and sending them
  *	round		wait after each round
+ *	first-round	wait after the first one
  *	ready		(recv) wait before READY is said
  *	stopped		wait when the VM has just been stopped
  *	device		wait before the device state is released

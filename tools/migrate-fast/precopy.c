@@ -153,13 +153,14 @@ static bool within_limit(const struct sender *sender, double predicted)
 
 static int give_up(const struct round *last)
 {
-	return fail("after %u rounds the VM still writes faster (%s/s%s) than its memory can be sent: stopping it now would cost about %.0f ms. Allow more (--downtime-limit, --force-switchover), more rounds (--max-rounds), more bandwidth, or let the VM do less (%s)",
+	return fail("after %u rounds the VM still writes faster (%s/s%s) than its memory can be sent: stopping it now would cost about %.0f ms. Allow more (--downtime-limit, --force-switchover), more rounds (--max-rounds), more bandwidth, %slet the VM do less",
 		    last->number,
 		    size_text(last->ms > 0 ? (double)last->left *
 			      MF_PAGE_SIZE / last->ms * 1000 : 0),
 		    last->throttle ? ", throttled" : "",
 		    last->predicted_ms,
-		    last->throttle ? "inside" : "--throttle slows it");
+		    last->throttle ? "or " :
+		    "slow it down (--throttle), or ");
 }
 
 static int too_slow(const struct forecast *cast)
@@ -327,7 +328,8 @@ static int rounds(struct sender *sender, struct forecast *cast)
 			return -1;
 		progress_done(&sender->progress, total - round->left);
 		progress_round(&sender->progress, round);
-		if (hook("round"))
+		if (hook("round") ||
+		    (round->number == 1 && hook("first-round")))
 			return -1;
 		if (options->mode == MODE_THREE_STAGE)
 			return split(sender, false);
