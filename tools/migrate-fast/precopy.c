@@ -82,7 +82,6 @@ struct forecast {
 	uint64_t since;		/* the last harvest, or the start */
 	uint64_t idle_ns;	/* of the pager, at the last look */
 	struct pager *pager;
-	struct ticker ticker;
 };
 
 /* Now and then, while a round goes on: how much has been written? */
@@ -225,16 +224,16 @@ static int run_round(struct sender *sender, struct round *round,
 /*
  * The memory follows the VM: the last word on how it moves. A harvest now
  * leaves little to write-protect while the VM stands still, and what is
- * written between it and the stop is what the VM will want first (after a
- * survey (@hot), also what it wrote meanwhile).
+ * written between it and the stop is what the VM will want first; after a
+ * survey, which is short, also what it wrote meanwhile.
  */
-static int split(struct sender *sender, bool hot)
+static int split(struct sender *sender)
 {
 	struct mf_harvested sum;
 
 	if (pages_harvest(&sender->pager, &sum))
 		return -1;
-	pages_stale(&sender->pager, hot);
+	pages_stale(&sender->pager, sender->options->mode == MODE_POSTCOPY);
 	sender->split = true;
 	return 0;
 }
@@ -310,19 +309,30 @@ static bool shall_slow(const struct sender *sender, const struct forecast *cast,
 	       cast->rest_ms <= limit && round->predicted_ms > limit;
 }
 
-static int rounds(struct sender *sender, struct forecast *cast)
+/* Has dirty pages counted, for as long as rounds go on. */
+static void start_counting(struct sender *sender, struct forecast *cast)
 {
+	cast->since = now_ns();
+	cast->pager = &sender->pager;
+	sender->counting = (struct ticker){ .tick = count, .arg = cast };
+	loop_add_ticker(&sender->counting);
+}
+
+static int rounds(struct sender *sender)
+{
+	struct forecast cast = { .raw_share = 1 };
 	const struct options *options = sender->options;
 	struct throttle *throttle = &sender->throttle;
 	uint64_t total = sender->stats.total_pages, best = total, since = 0;
 	unsigned int idle = 0, patience;
 
+	start_counting(sender, &cast);
 	pace(sender, NULL);
 	for (;;) {
 		struct round *round = sender_round(sender, false, total);
 		bool last, no_use, copies;
 
-		if (run_round(sender, round, cast))
+		if (run_round(sender, round, &cast))
 			return -1;
 		if (round->number == 1 && switchover_prepare(sender))
 			return -1;
@@ -332,7 +342,7 @@ static int rounds(struct sender *sender, struct forecast *cast)
 		    (round->number == 1 && hook("first-round")))
 			return -1;
 		if (options->mode == MODE_THREE_STAGE)
-			return split(sender, false);
+			return split(sender);
 		if (round->predicted_ms <= (double)options->max_downtime)
 			return 0;
 		if ((double)round->left < PAYS * (double)best) {
@@ -344,7 +354,7 @@ static int rounds(struct sender *sender, struct forecast *cast)
 		copies = (sender->conn.tx_bytes - since) / MF_PAGE_SIZE >
 			 MOST_COPIES * total;
 		patience = throttle->percent ? 1 : PATIENCE;
-		if (shall_slow(sender, cast, round,
+		if (shall_slow(sender, &cast, round,
 			       copies || idle >= patience)) {
 			if (throttle_raise(throttle))
 				return -1;
@@ -356,14 +366,14 @@ static int rounds(struct sender *sender, struct forecast *cast)
 		}
 		last = round->number >= options->max_rounds || copies ||
 		       (idle >= PATIENCE && throttle_is_spent(throttle));
-		if (shall_split(sender, cast, round, idle, last))
-			return split(sender, false);
-		no_use = idle >= patience || cast->ram_ms < cast->rest_ms / 4;
+		if (shall_split(sender, &cast, round, idle, last))
+			return split(sender);
+		no_use = idle >= patience || cast.ram_ms < cast.rest_ms / 4;
 		if ((last || no_use) &&
 		    within_limit(sender, round->predicted_ms))
 			return 0;
-		if (no_use && cast->rest_ms > (double)options->downtime_limit)
-			return too_slow(cast);
+		if (no_use && cast.rest_ms > (double)options->downtime_limit)
+			return too_slow(&cast);
 		if (last)
 			return give_up(round);
 		pace(sender, round);
@@ -385,25 +395,18 @@ static int look(struct sender *sender)
 	    switchover_prepare(sender))
 		return -1;
 	progress_round(&sender->progress, round);
-	return hook("round") ? -1 : split(sender, true);
+	return hook("round") ? -1 : split(sender);
 }
 
 int precopy(struct sender *sender)
 {
-	struct forecast cast = {
-		.raw_share = 1,
-		.since = now_ns(),
-		.pager = &sender->pager,
-		.ticker = { .tick = count, .arg = &cast },
-	};
 	int ret;
 
 	if (sender->options->mode == MODE_POSTCOPY)
 		return look(sender);
 	/* There is a better way for what would travel a third time. */
 	sender->pager.frugal = sender->options->mode == MODE_HYBRID;
-	loop_add_ticker(&cast.ticker);
-	ret = rounds(sender, &cast);
-	loop_del_ticker(&cast.ticker);
+	ret = rounds(sender);
+	loop_del_ticker(&sender->counting);
 	return ret;
 }

@@ -41,10 +41,10 @@ json_t *report_round(const struct round *round)
 	json_object_set_new(json, "throttle", json_integer(round->throttle));
 	if (round->stopped)
 		return json;
-	json_object_set_new(json, "predicted_downtime_ms",
-			    json_real(tidy(round->predicted_ms)));
 	json_object_set_new(json, "next_dirty_after",
 			    json_integer((json_int_t)round->next_left));
+	json_object_set_new(json, "predicted_downtime_ms",
+			    json_real(tidy(round->predicted_ms)));
 	return json;
 }
 

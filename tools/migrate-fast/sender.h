@@ -35,6 +35,7 @@ struct sender {
 	uint64_t part_at;	/* when the last part ended */
 	uint64_t device_guess;	/* bytes of device state to expect */
 	double rtt_ms;
+	struct ticker counting;	/* of dirty pages, while rounds go on */
 
 	/* What the destination has said. */
 	json_t *welcome;

@@ -23,8 +23,8 @@ struct round {
 	uint64_t wire_bytes;
 	double ms;
 	uint64_t left;		/* dirty again when it ended */
-	double predicted_ms;	/* downtime if the VM stopped now */
 	double next_left;	/* what another round is foretold to leave */
+	double predicted_ms;	/* downtime if the VM stopped now */
 	unsigned int throttle;	/* percent that the VM was slowed by */
 };
 
