@@ -137,15 +137,15 @@ class Refuse(Survivor):
 
     def capabilities(self):
         with self.case("capability taken away at the destination") as twin:
-            move = Move(self.vm, twin, send_env=hooks(round=HOLD))
-            move.send.wait_hook("round")
+            move = Move(self.vm, twin, send_env=hooks(first_round=HOLD))
+            move.send.wait_hook("first-round")
             twin.qmp("migrate-set-capabilities", capabilities=[
                 {"capability": "x-ignore-shared", "state": False}])
             move.send.release()
             move.failed("QEMU", recv_rc=None)
         with self.case("capability taken away at the source") as twin:
-            move = Move(self.vm, twin, send_env=hooks(round=HOLD))
-            move.send.wait_hook("round")
+            move = Move(self.vm, twin, send_env=hooks(first_round=HOLD))
+            move.send.wait_hook("first-round")
             self.vm.qmp("migrate-set-capabilities", capabilities=[
                 {"capability": "x-ignore-shared", "state": False}])
             move.send.release()

@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
 from migrate.move import (
-    FAILED, PORT, STRANDED, USAGE, Move, Scenario, Work, command, discard, hooks,
+    FAILED, HOLD, PORT, STRANDED, USAGE, Move, Scenario, Work, command, discard, hooks,
     must_answer)
 from vm import Bed
 
@@ -131,10 +131,12 @@ class Throttle(Scenario):
                    echo +cpu > vms/cgroup.subtree_control""", check=True)
 
     def begin(self, twin, *args):
-        """The first round is quick; then the line is slow."""
-        move = Move(self.vm, twin, args=[*BOUNDS, *args], send_env=hooks(first_round=3000))
+        """The first round is quick; then the guest writes all again, and the line is slow."""
+        move = Move(self.vm, twin, args=[*BOUNDS, *args], send_env=hooks(first_round=HOLD))
         move.send.wait_hook("first-round")
         self.bed.rate(SLOW)
+        time.sleep(2)
+        move.send.release()
         return move
 
     @staticmethod
