@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
 from migrate.move import (FAILED, HOLD, MOVED, SPLIT, TOOL, Move, Scenario, Work, discard,
-                          hooks, resolve)
+                          hooks, must_answer, resolve)
 from vm import AgentError, Bed, QmpError
 
 PATIENT = ["--timeout", "5000"]
@@ -218,6 +218,8 @@ class Resume(Scenario):
         """The guest shuts itself down over there: what it lacks, it will never want."""
         with self.case("the guest powers itself off while memory follows it") as twin:
             move = self.begin(twin)
+            # It waits for what it lacks, and neighbours may give it up meanwhile.
+            must_answer(twin)
             twin.agent.spawn("poweroff -f")
             twin.proc.wait(120)
             move.send.release()
