@@ -96,7 +96,7 @@ class Fast(Scenario):
             discard(twin)
             raise
         self.tell(result)
-        for each in result["rounds"]:
+        for each in (each for each in result["rounds"] if not each["stopped"]):
             self.note(f"round {each['round']}: raw {each['raw']}, {each['ms']:.0f} ms, dirty "
                       f"after it {each['dirty_after']}, after the next one "
                       f"{each['next_dirty_after']}")
