@@ -381,6 +381,13 @@ static void queue(struct conn *conn, const struct wire_frame *frame,
 	conn->out_len += total;
 }
 
+int conn_out_of_turn(struct conn *conn, const struct wire_frame *frame)
+{
+	conn->broken = true;
+	return fail("%s sent a %s frame out of turn", conn->peer,
+		    wire_name(frame->type));
+}
+
 void conn_farewell(struct conn *conn, enum wire_type type, const char *text)
 {
 	uint64_t end = now_ns() + FAREWELL_MS * NSEC_PER_MSEC;

@@ -61,6 +61,9 @@ struct conn {
  */
 void conn_farewell(struct conn *conn, enum wire_type type, const char *text);
 
+/* What to do about a frame that may not come now: -1, after fail(). */
+int conn_out_of_turn(struct conn *conn, const struct wire_frame *frame);
+
 /* Resolves and connects. @to is HOST:PORT or [V6]:PORT. */
 int conn_connect(struct conn *conn, const char *to, uint64_t timeout);
 /* The same, but does not try for longer than @attempt ns. */

@@ -6,13 +6,6 @@
 #include "say.h"
 #include "sender.h"
 
-static int out_of_turn(struct sender *sender, const struct wire_frame *frame)
-{
-	sender->conn.broken = true;
-	return fail("%s sent a %s frame out of turn", sender->conn.peer,
-		    wire_name(frame->type));
-}
-
 static int differs(struct sender *sender, const struct wire_frame *frame,
 		   const uint8_t *payload)
 {
@@ -22,7 +15,7 @@ static int differs(struct sender *sender, const struct wire_frame *frame,
 	    frame->length != frame->count * 32 || frame->ram >= vm->rams ||
 	    frame->page >= vm->ram[frame->ram].mf.pages ||
 	    frame->count > vm->ram[frame->ram].mf.pages - frame->page)
-		return out_of_turn(sender, frame);
+		return conn_out_of_turn(&sender->conn, frame);
 	if (sender->differ.count)
 		return 0;
 	sender->differ = *frame;
@@ -45,13 +38,13 @@ int sender_frame(struct conn *conn, const struct wire_frame *frame,
 	switch (frame->type) {
 	case WIRE_WELCOME:
 		if (sender->welcome)
-			return out_of_turn(sender, frame);
+			return conn_out_of_turn(&sender->conn, frame);
 		sender->welcome = hello_parse(payload, frame->length,
 					      conn->peer);
 		return sender->welcome ? 0 : -1;
 	case WIRE_ROUND_DONE:
 		if (frame->page != sender->stats.nr_rounds)
-			return out_of_turn(sender, frame);
+			return conn_out_of_turn(&sender->conn, frame);
 		sender->round_done = frame->page;
 		return 0;
 	case WIRE_READY:
@@ -64,12 +57,12 @@ int sender_frame(struct conn *conn, const struct wire_frame *frame,
 		return 0;
 	case WIRE_PREPARED:
 		if (!sender->stats.device_bytes)
-			return out_of_turn(sender, frame);
+			return conn_out_of_turn(&sender->conn, frame);
 		sender->prepared = true;
 		return 0;
 	case WIRE_RUNNING:
 		if (!sender->committed)
-			return out_of_turn(sender, frame);
+			return conn_out_of_turn(&sender->conn, frame);
 		sender->answered_running = true;
 		return 0;
 	case WIRE_REFUSED:
@@ -83,6 +76,6 @@ int sender_frame(struct conn *conn, const struct wire_frame *frame,
 		return fail("%s says: %.*s", conn->peer, (int)frame->length,
 			    (const char *)payload);
 	default:
-		return out_of_turn(sender, frame);
+		return conn_out_of_turn(&sender->conn, frame);
 	}
 }

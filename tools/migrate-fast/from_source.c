@@ -5,21 +5,13 @@
 #include "receiver.h"
 #include "say.h"
 
-static int out_of_turn(struct receiver *receiver,
-		       const struct wire_frame *frame)
-{
-	receiver->conn.broken = true;
-	return fail("%s sent a %s frame out of turn", receiver->conn.peer,
-		    wire_name(frame->type));
-}
-
 static int on_copying(struct receiver *receiver,
 		      const struct wire_frame *frame, const uint8_t *payload)
 {
 	struct conn *conn = &receiver->conn;
 
 	if (receiver->load)
-		return out_of_turn(receiver, frame);
+		return conn_out_of_turn(&receiver->conn, frame);
 	switch (frame->type) {
 	case WIRE_PAGES:
 		return 0;	/* placed already */
@@ -46,17 +38,17 @@ static int on_copying(struct receiver *receiver,
 		return conn_send(conn, WIRE_VERIFIED, 0, NULL, 0);
 	case WIRE_STALE:
 		if (!receiver->split)
-			return out_of_turn(receiver, frame);
+			return conn_out_of_turn(&receiver->conn, frame);
 		return demand_stale(&receiver->demand, conn, frame, payload);
 	case WIRE_DEMAND:
 		if (!receiver->split || receiver->demand.active ||
 		    !conn_open(&receiver->pull))
-			return out_of_turn(receiver, frame);
+			return conn_out_of_turn(&receiver->conn, frame);
 		return serve_begin(receiver, frame->page);
 	case WIRE_LOAD:
 		if (!receiver->prepare ||
 		    frame->page != receiver->devstate.len)
-			return out_of_turn(receiver, frame);
+			return conn_out_of_turn(&receiver->conn, frame);
 		if (receiver->verify && !receiver->verified &&
 		    !receiver->demand.active)
 			return fail("%s wants the VM loaded though its memory was not verified",
@@ -64,7 +56,7 @@ static int on_copying(struct receiver *receiver,
 		receiver->load = true;
 		return 0;
 	default:
-		return out_of_turn(receiver, frame);
+		return conn_out_of_turn(&receiver->conn, frame);
 	}
 }
 
@@ -88,7 +80,7 @@ int receiver_frame(struct conn *conn, const struct wire_frame *frame,
 	switch (receiver->stage) {
 	case STAGE_GREETING:
 		if (frame->type != WIRE_HELLO || receiver->hello)
-			return out_of_turn(receiver, frame);
+			return conn_out_of_turn(&receiver->conn, frame);
 		receiver->hello = hello_parse(payload, frame->length,
 					      conn->peer);
 		return receiver->hello ? 0 : -1;
@@ -96,7 +88,7 @@ int receiver_frame(struct conn *conn, const struct wire_frame *frame,
 		return on_copying(receiver, frame, payload);
 	case STAGE_PREPARED:
 		if (frame->type != WIRE_COMMIT)
-			return out_of_turn(receiver, frame);
+			return conn_out_of_turn(&receiver->conn, frame);
 		receiver->commit = true;
 		/* From here on it is needed. */
 		receiver->pull.expected = false;
@@ -105,12 +97,12 @@ int receiver_frame(struct conn *conn, const struct wire_frame *frame,
 		return 0;
 	case STAGE_RUNNING:
 		if (frame->type != WIRE_BYE)
-			return out_of_turn(receiver, frame);
+			return conn_out_of_turn(&receiver->conn, frame);
 		receiver->bye = true;
 		conn->expected = true;
 		receiver->pull.expected = true;
 		return 0;
 	default:
-		return out_of_turn(receiver, frame);
+		return conn_out_of_turn(&receiver->conn, frame);
 	}
 }

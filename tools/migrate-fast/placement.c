@@ -29,10 +29,9 @@ static int check_range(struct receiver *receiver,
 	    frame->page < vm->ram[frame->ram].mf.pages &&
 	    frame->count <= vm->ram[frame->ram].mf.pages - frame->page)
 		return 0;
-	receiver->conn.broken = true;
 	if (receiver->stage != STAGE_COPYING || receiver->load)
-		return fail("%s sent a %s frame out of turn",
-			    receiver->conn.peer, wire_name(frame->type));
+		return conn_out_of_turn(&receiver->conn, frame);
+	receiver->conn.broken = true;
 	return fail("%s sent a %s frame for pages that do not exist",
 		    receiver->conn.peer, wire_name(frame->type));
 }
@@ -50,11 +49,8 @@ int place_payload(struct conn *conn, const struct wire_frame *frame,
 		*dest = receiver->demand.landing[conn == &receiver->pull];
 		return 0;
 	}
-	if (conn == &receiver->pull) {
-		conn->broken = true;
-		return fail("%s sent a %s frame out of turn", conn->peer,
-			    wire_name(frame->type));
-	}
+	if (conn == &receiver->pull)
+		return conn_out_of_turn(conn, frame);
 	if (check_range(receiver, frame))
 		return -1;
 	receiver->pages += frame->count;

@@ -144,9 +144,7 @@ static int on_pull(struct conn *conn, const struct wire_frame *frame,
 		ret = serve_frame(conn, frame, payload);
 	if (ret <= 0)
 		return ret;
-	conn->broken = true;
-	return fail("%s sent a %s frame out of turn", conn->peer,
-		    wire_name(frame->type));
+	return conn_out_of_turn(conn, frame);
 }
 
 int receiver_join(struct receiver *receiver, struct conn *from, bool pull)

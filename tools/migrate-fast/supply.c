@@ -27,13 +27,6 @@
 /* A new attempt finds a mended network sooner than an old one goes on. */
 #define ATTEMPT_NS	(2 * NSEC_PER_SEC)
 
-static int misplaced(struct conn *conn, const struct wire_frame *frame)
-{
-	conn->broken = true;
-	return fail("%s sent a %s frame out of turn", conn->peer,
-		    wire_name(frame->type));
-}
-
 /* Frames of the second connection. */
 static int on_pull(struct conn *conn, const struct wire_frame *frame,
 		   const uint8_t *payload)
@@ -53,7 +46,7 @@ static int on_pull(struct conn *conn, const struct wire_frame *frame,
 		return fail("%s says: %.*s", conn->peer, (int)frame->length,
 			    (const char *)payload);
 	default:
-		return misplaced(conn, frame);
+		return conn_out_of_turn(conn, frame);
 	}
 }
 
@@ -70,18 +63,18 @@ int supply_frame(struct sender *sender, const struct wire_frame *frame,
 		return 0;
 	case WIRE_MISSING:
 		if (!sender->committed || frame->ram >= sender->vm.rams)
-			return misplaced(conn, frame);
+			return conn_out_of_turn(conn, frame);
 		return bits_take(conn, frame, payload,
 				 sender->pager.pages[frame->ram].stale,
 				 sender->vm.ram[frame->ram].mf.pages);
 	case WIRE_MISSES:
 		if (!sender->committed)
-			return misplaced(conn, frame);
+			return conn_out_of_turn(conn, frame);
 		supply->misses = true;
 		return 0;
 	case WIRE_COMPLETE:
 		if (!sender->committed)
-			return misplaced(conn, frame);
+			return conn_out_of_turn(conn, frame);
 		supply->complete = true;
 		json_decref(sender->stats.arrived);
 		sender->stats.arrived = json_loadb((const char *)payload,
