@@ -54,7 +54,7 @@ int commit_left_behind(struct sender *sender)
 
 	sender->stats.result = RESULT_SPLIT;
 	if (sender->supply.complete)
-		fail("the VM runs at %s with all of its memory, but: %s. It stays paused here, memory intact; when you have looked at it: migrate-fast resolve --qmp %s --word destination",
+		fail("the VM runs at %s with all of its memory, but the end of the move was not confirmed (%s). It stays paused here, memory intact. When you have seen it run there: migrate-fast resolve --qmp %s --word destination. If that host has died, so has the VM, and what it did there is lost",
 		     options->to, cause, options->qmp);
 	fail("the VM runs at %s, but a part of its memory is still only here (%s). It stays paused here, memory intact. When the cause is mended: migrate-fast send --resume --qmp %s --to %s --session %s (and, if migrate-fast recv has ended there: migrate-fast recv --resume). If that host has died, so has the VM, and what it did there is lost",
 	     options->to, cause, options->qmp, options->to, sender->session);
