@@ -66,24 +66,6 @@ int mf_actors_begin(struct mf_actors *actors, __u64 *random)
 	return 0;
 }
 
-static int end_process(pid_t pid, unsigned long long limit)
-{
-	int status;
-	pid_t rc;
-
-	while (!(rc = waitpid(pid, &status, WNOHANG))) {
-		if (mf_ms() > limit) {
-			kill(pid, SIGKILL);
-			waitpid(pid, &status, 0);
-			return -ETIMEDOUT;
-		}
-		usleep(1000);
-	}
-	if (rc < 0)
-		return -errno;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
-}
-
 int mf_actors_end(struct mf_actors *actors)
 {
 	unsigned long long limit = mf_ms() + PATIENCE_MS;
@@ -95,7 +77,7 @@ int mf_actors_end(struct mf_actors *actors)
 		struct mf_actor *actor = actors->all + i;
 
 		if (actors->is_process(i))
-			rc = end_process(actor->pid, limit) ?: rc;
+			rc = mf_wait_until(actor->pid, limit) ?: rc;
 		else
 			pthread_join(actor->thread, NULL);
 	}

@@ -231,21 +231,7 @@ bool mf_touch_waits(pid_t pid)
 
 int mf_touch_end(pid_t pid)
 {
-	unsigned long long limit = mf_ms() + PATIENCE_MS;
-	int status;
-	pid_t rc;
-
-	while (!(rc = waitpid(pid, &status, WNOHANG))) {
-		if (mf_ms() > limit) {
-			kill(pid, SIGKILL);
-			waitpid(pid, &status, 0);
-			return -ETIMEDOUT;
-		}
-		usleep(1000);
-	}
-	if (rc < 0)
-		return -errno;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+	return mf_wait_until(pid, mf_ms() + PATIENCE_MS);
 }
 
 int mf_touch_load(struct mf_vm *vm, size_t page)

@@ -416,6 +416,24 @@ int mf_wait(pid_t pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
 }
 
+int mf_wait_until(pid_t pid, unsigned long long limit)
+{
+	int status;
+	pid_t rc;
+
+	while (!(rc = waitpid(pid, &status, WNOHANG))) {
+		if (mf_ms() > limit) {
+			kill(pid, SIGKILL);
+			waitpid(pid, &status, 0);
+			return -ETIMEDOUT;
+		}
+		usleep(1000);
+	}
+	if (rc < 0)
+		return -errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
 unsigned int mf_environment(const char *name, unsigned int otherwise)
 {
 	const char *value = getenv(name);

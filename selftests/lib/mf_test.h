@@ -119,6 +119,11 @@ int mf_kernel(void);
 
 /* Exit status of a child: 0 when it went well. */
 int mf_wait(pid_t pid);
+/*
+ * The same, until mf_ms() is @limit: then it is killed, and -ETIMEDOUT. Minus
+ * the signal if it was ended by one.
+ */
+int mf_wait_until(pid_t pid, unsigned long long limit);
 unsigned int mf_environment(const char *name, unsigned int otherwise);
 /* splitmix64: a stream of numbers from a seed, the same everywhere. */
 __u64 mf_random(__u64 *state);
