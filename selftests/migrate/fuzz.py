@@ -7,10 +7,8 @@ tools/migrate-fast/wire.h.
 """
 import json
 import os
-import random
 import struct
 import sys
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -35,7 +33,7 @@ class Fuzz(Survivor):
     def __init__(self, bed):
         super().__init__(bed)
         self.hello = None
-        self.random = random.Random(os.environ.get("MF_SEED", time.time_ns()))
+        self.random = self.seeded()
         self.repeat = int(os.environ.get("MF_REPEAT", "1"))
 
     # A source that lies

@@ -10,7 +10,6 @@ Only between COMMIT and the answer it stays paused, and "resolve" or the operato
 run: at one place.
 """
 import os
-import random
 import signal
 import sys
 import time
@@ -27,9 +26,7 @@ FEW = 4
 class Killed(Survivor):
     def __init__(self, bed):
         super().__init__(bed)
-        seed = os.environ.get("MF_SEED", str(time.time_ns()))
-        self.note(f"MF_SEED={seed}")
-        self.random = random.Random(seed)
+        self.random = self.seeded()
         self.usual = None
         self.outcomes = {}
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import signal
 import time
 
@@ -403,6 +404,32 @@ class Scenario:
                 self.rescue()
                 raise
             self.bed.dmesg_check()
+
+    @contextlib.contextmanager
+    def twin_test(self, name):
+        """A test that gets a QEMU on the other host, waiting for the guest."""
+        with self.test(name):
+            twin = self.vm.twin(self.other(self.vm.host)).start()
+            try:
+                yield twin
+            except BaseException:
+                self.pick_up(twin)
+                raise
+            finally:
+                self.mend()
+                if self.vm is not twin:
+                    twin.kill()
+                    discard(twin)
+
+    def pick_up(self, twin):
+        """After a failure of such a test: a guest for those to come."""
+        self.rescue()
+
+    def seeded(self, otherwise=None):
+        """Random numbers; what they begin with is told, to be given again."""
+        seed = os.environ.get("MF_SEED", otherwise or str(time.time_ns()))
+        self.note(f"MF_SEED={seed}")
+        return random.Random(seed)
 
     def rescue(self):
         """After a failure: do not let the next test fail for the same reason."""

@@ -8,15 +8,15 @@ it happens at a random moment. Then the operator does what both ends say, and RE
 In the end the VM runs, once, and has lost nothing, or it was lost with its host, which is
 said.
 
-MF_REPEAT=1 takes a few cells, so that each phase, mode and victim has its turn. Else each
-cell is tried MF_REPEAT / 2 times: there are 165, and each takes 12 to 25 seconds, so that
-ten times of all take six hours or more. MF_CELL=supplying/hybrid/recv tries one, or with
+MF_REPEAT=1 takes a few cells, so that each phase, mode and victim has its turn, and always
+the same: what a change has broken is to be told from what luck has found. Else each cell
+is tried MF_REPEAT / 2 times, at random: there are 165, and each takes 12 to 25 seconds, so
+that ten times of all take six hours or more. MF_CELL=supplying/hybrid/recv tries one, or with
 fewer words several.
 """
 import contextlib
 import itertools
 import os
-import random
 import signal
 import sys
 import time
@@ -99,9 +99,10 @@ class Steady:
 class Phases(Scenario):
     def __init__(self, bed):
         super().__init__(bed)
-        seed = os.environ.get("MF_SEED", str(time.time_ns()))
-        self.note(f"MF_SEED={seed}")
-        self.random = random.Random(seed)
+        self.repeat = int(os.environ.get("MF_REPEAT", "1"))
+        self.only = [word for word in os.environ.get("MF_CELL", "").split("/") if word]
+        always_same = self.repeat < 2 and not self.only
+        self.random = self.seeded("few" if always_same else None)
         self.outcomes = {}
         self.vm = self.work = None
         self.renew()
@@ -125,13 +126,12 @@ class Phases(Scenario):
             chosen.append(best)
         return chosen
 
-    def plan(self, repeat):
-        only = os.environ.get("MF_CELL", "").split("/")
-        if only != [""]:
-            return repeat * [cell for cell in cells() if set(only) <= set(cell)]
-        if repeat < 2:
+    def plan(self):
+        if self.only:
+            return self.repeat * [cell for cell in cells() if set(self.only) <= set(cell)]
+        if self.repeat < 2:
             return self.few()
-        every = list(cells()) * max(repeat // 2, 1)
+        every = list(cells()) * (self.repeat // 2)
         self.random.shuffle(every)
         return every
 
@@ -144,18 +144,8 @@ class Phases(Scenario):
         side, hook = self.random.choice(places)
         late = self.random.random() < 0.3
         name = f"{phase}/{mode}/{victim}: {side} at \"{hook}\""
-        with self.test(name + (", let go" if late else "")):
-            twin = self.vm.twin(self.other(self.vm.host)).start()
-            try:
-                self.once(twin, (phase, mode, victim), (side, hook), late)
-            except BaseException:
-                self.pick_up(twin)
-                raise
-            finally:
-                self.mend()
-                if self.vm is not twin:
-                    twin.kill()
-                    discard(twin)
+        with self.twin_test(name + (", let go" if late else "")) as twin:
+            self.once(twin, (phase, mode, victim), (side, hook), late)
 
     def once(self, twin, cell, place, late):
         phase, mode, victim = cell
@@ -398,11 +388,10 @@ class Phases(Scenario):
 
 
 def main():
-    repeat = int(os.environ.get("MF_REPEAT", "1"))
     with Bed(name="phases") as bed:
         phases = Phases(bed)
         began = time.monotonic()
-        plan = phases.plan(repeat)
+        plan = phases.plan()
         for cell in plan:
             phases.cell(*cell)
         phases.note(f"outcomes: {phases.outcomes}; "

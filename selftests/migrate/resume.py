@@ -8,7 +8,6 @@ goes on again brings all of it.
 """
 import contextlib
 import os
-import random
 import signal
 import sys
 import time
@@ -26,9 +25,7 @@ PATIENT = ["--timeout", "5000"]
 class Resume(Scenario):
     def __init__(self, bed):
         super().__init__(bed)
-        seed = os.environ.get("MF_SEED", str(time.time_ns()))
-        self.note(f"MF_SEED={seed}")
-        self.random = random.Random(seed)
+        self.random = self.seeded()
         self.vm = self.guest(append="init_on_free=1")
         self.work = Work(self.vm, "writer 16 hot=1 rate=300")
 
@@ -59,21 +56,6 @@ class Resume(Scenario):
         assert "x-ignore-shared" not in caps, "x-ignore-shared was left on"
         return result
 
-    @contextlib.contextmanager
-    def case(self, name):
-        with self.test(name):
-            twin = self.vm.twin(self.other(self.vm.host)).start()
-            try:
-                yield twin
-            except BaseException:
-                self.pick_up(twin)
-                raise
-            finally:
-                self.mend()
-                if self.vm is not twin:
-                    twin.kill()
-                    discard(twin)
-
     def pick_up(self, twin):
         """After a failure: a guest for the tests to come, if there is one."""
         self.rescue()
@@ -88,7 +70,7 @@ class Resume(Scenario):
 
     def short_cut(self):
         """Both ends notice, and find each other again."""
-        with self.case("network cut, both ends connect again") as twin:
+        with self.twin_test("network cut, both ends connect again") as twin:
             move = self.begin(twin, verify=True, patience=["--timeout", "10000"])
             self.cut()
             move.send.wait_for("connecting again", 60)
@@ -98,7 +80,7 @@ class Resume(Scenario):
             assert result["postcopy"]["rejoined"] >= 1
 
     def long_cut(self):
-        with self.case("network cut for long: send --resume") as twin:
+        with self.twin_test("network cut for long: send --resume") as twin:
             move = self.begin(twin, mode="three-stage")
             self.cut()
             move.is_split()
@@ -113,7 +95,7 @@ class Resume(Scenario):
     # Somebody dies
 
     def sender_killed(self):
-        with self.case("sender killed: send --resume") as twin:
+        with self.twin_test("sender killed: send --resume") as twin:
             move = self.begin(twin)
             move.send.kill()
             assert move.send.wait(30) == 137
@@ -129,7 +111,7 @@ class Resume(Scenario):
         move.resume_send()
 
     def receiver_killed(self):
-        with self.case("receiver killed: recv --resume, and send finds it") as twin:
+        with self.twin_test("receiver killed: recv --resume, and send finds it") as twin:
             move = self.begin(twin, patience=["--timeout", "30000"])
             move.recv.kill()
             assert move.recv.wait(30) == 137
@@ -138,7 +120,7 @@ class Resume(Scenario):
             self.lives(move)
 
     def both_killed(self):
-        with self.case("both killed: recv --resume and send --resume") as twin:
+        with self.twin_test("both killed: recv --resume and send --resume") as twin:
             move = self.begin(twin)
             move.recv.kill()
             move.send.kill()
@@ -152,7 +134,7 @@ class Resume(Scenario):
 
     def interrupted(self):
         """Ctrl-C: the VM stays where it is, and so does its memory."""
-        with self.case("Ctrl-C at the sender: send --resume") as twin:
+        with self.twin_test("Ctrl-C at the sender: send --resume") as twin:
             move = self.begin(twin)
             move.send.kill(signal.SIGINT)
             move.is_split()
@@ -165,7 +147,7 @@ class Resume(Scenario):
         mode = self.random.choice(["postcopy", "three-stage"])
         after = self.random.uniform(0, 4)
         who = self.random.choice(["send", "recv", "both", "network"])
-        with self.case(f"number {number}: {who} after {after:.2f} s of {mode}") as twin:
+        with self.twin_test(f"number {number}: {who} after {after:.2f} s of {mode}") as twin:
             move = Move(self.vm, twin, args=["--mode", mode, *PATIENT], recv_args=PATIENT)
             move.send.wait_phase("supplying")
             time.sleep(after)
@@ -202,7 +184,7 @@ class Resume(Scenario):
 
     def host_died(self):
         """The destination dies: told as such; the source is paused, and intact."""
-        with self.case("the destination dies: told so, the source stays intact") as twin:
+        with self.twin_test("the destination dies: told so, the source stays intact") as twin:
             move = self.begin(twin)
             move.recv.kill()
             twin.kill()
@@ -216,7 +198,7 @@ class Resume(Scenario):
 
     def powered_off(self):
         """The guest shuts itself down over there: what it lacks, it will never want."""
-        with self.case("the guest powers itself off while memory follows it") as twin:
+        with self.twin_test("the guest powers itself off while memory follows it") as twin:
             move = self.begin(twin)
             # It waits for what it lacks, and neighbours may give it up meanwhile.
             must_answer(twin)
@@ -238,7 +220,7 @@ class Resume(Scenario):
 
     def given_up(self):
         """abort: who waits for absent memory gets a signal, and QEMU can end."""
-        with self.case("abort ends a VM whose memory will not come") as twin:
+        with self.twin_test("abort ends a VM whose memory will not come") as twin:
             move = self.begin(twin)
             move.send.kill()
             move.recv.kill()

@@ -65,19 +65,6 @@ class Unknown(Scenario):
         if release:
             held.release()
 
-    def run(self, name, test):
-        with self.test(name):
-            twin = self.vm.twin(self.other(self.vm.host)).start()
-            try:
-                test(twin)
-            except BaseException:
-                self.pick_up(twin)
-                raise
-            finally:
-                self.mend()
-                if self.vm is not twin:
-                    discard(twin)
-
     def pick_up(self, twin):
         """After a failure: let the guest run where it can, for the tests to come."""
         with contextlib.suppress(AgentError, QmpError):
@@ -196,7 +183,8 @@ def main():
                 ("sender dies before the commit, network cut too",
                  unknown.source_died_in_the_dark),
                 ("Ctrl-C at a prepared receiver", unknown.interrupted_receiver)):
-            unknown.run(name, test)
+            with unknown.twin_test(name) as twin:
+                test(twin)
         with unknown.test("the guest's own checks"):
             unknown.work.end()
         return unknown.finish()
