@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What is known of each page, and which of them have to be sent. */
+/* What is known of each page: what the destination has, and how it came there. */
 #ifndef PAGES_H
 #define PAGES_H
 
@@ -10,12 +10,9 @@
 #include "stats.h"
 #include "vm.h"
 
-enum scan {
-	SCAN_ALL,	/* first round: every page */
-	SCAN_DIRTY,	/* pages in the bitmap, but those being written now */
-	SCAN_LAST,	/* pages in the bitmap; the VM is stopped */
-	SCAN_SURVEY,	/* every page, but nothing is sent: which are zero? */
-};
+/* Pages that are hashed, and counted, in one go: so that signals are heeded. */
+#define PAGES_CHUNK	512
+#define PAGES_COUNT	32768
 
 /* Of one RAM file. */
 struct pages {
@@ -32,23 +29,14 @@ struct pages {
 	uint64_t owed;		/* pages left in the bitmap by the last scan */
 };
 
-/* A part of a RAM file that is looked at in one go. */
-struct chunk {
-	unsigned int ram;
-	uint64_t start, pages;
-	uint64_t hot;		/* pages of it that are dirty by now */
-};
-
 struct pager {
 	struct vm *vm;
 	struct gather gather;
 	struct progress *progress;
 	struct pages *pages;	/* one for each RAM file */
-	struct migrate_fast_digest *digests;
-	uint64_t *hot;
-	struct chunk *later;	/* chunks put off to the end of the scan */
-	size_t nr_later, size_later;
-	bool frugal;		/* no third time in a round; see pages_scan() */
+	struct migrate_fast_digest *digests;	/* room for PAGES_CHUNK */
+	uint64_t *hot;		/* room for PAGES_COUNT */
+	bool frugal;		/* no third time in a round; see scan.h */
 	uint64_t seed;
 	uint64_t hashed, hash_ns;
 	uint64_t idle_ns;	/* of .hash_ns, where nothing was to be sent */
@@ -60,20 +48,8 @@ void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
 void pages_free(struct pager *pager);
 /* Takes the dirty pages of all files into their bitmaps. */
 int pages_harvest(struct pager *pager, struct mf_harvested *sum);
-/* Counts the pages that a harvest would take now. */
-int pages_peek(struct pager *pager, uint64_t *dirty);
-/* After a scan: the same, and those that it has left in the bitmap. */
-int pages_left(struct pager *pager, uint64_t *left);
-/* Which part of them is not zero? Looks at a few of them. */
-int pages_sample(struct pager *pager, uint64_t dirty, double *share);
-/*
- * Classifies and sends; fills in .pages and .postponed of @round.
- *
- * What the VM writes most comes last: then most of it is dirty again already
- * and is postponed, not sent in vain. With .frugal set a page that has been
- * sent twice is postponed as well: it stays in the bitmap.
- */
-int pages_scan(struct pager *pager, enum scan scan, struct round *round);
+/* Of the pages from @start, no more than @most. */
+uint64_t pages_part(const struct pages *pages, uint64_t start, uint64_t most);
 /*
  * Post-copy: what was harvested is stale at the destination; what is @hot
  * goes first.

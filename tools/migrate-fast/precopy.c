@@ -46,8 +46,10 @@
  * --max-bandwidth: no faster than is of use.
  */
 #include "curve.h"
+#include "dirty.h"
 #include "hook.h"
 #include "say.h"
+#include "scan.h"
 #include "sender.h"
 #include "size.h"
 
@@ -93,7 +95,7 @@ static int count(struct ticker *ticker, uint64_t now)
 
 	if (!curve_due(&cast->curve, ms))
 		return 0;
-	if (pages_peek(cast->pager, &dirty))
+	if (dirty_count(cast->pager, &dirty))
 		return -1;
 	curve_add(&cast->curve, ms, dirty);
 	return 0;
@@ -203,15 +205,15 @@ static int run_round(struct sender *sender, struct round *round,
 		round->dirty = sum.dirty;
 		sender->stats.working_set = pages_working_set(pager);
 	}
-	if (pages_scan(pager, round->number == 1 ? SCAN_ALL : SCAN_DIRTY,
+	if (scan_pages(pager, round->number == 1 ? SCAN_ALL : SCAN_DIRTY,
 		       round) ||
-	    sender_round_end(sender, round) || pages_peek(pager, &dirty))
+	    sender_round_end(sender, round) || dirty_count(pager, &dirty))
 		return -1;
 	curve_add(&cast->curve, ms_since(cast->since), dirty);
 	/* Later rounds tell by themselves how much of it has to be sent. */
-	if (pages_left(pager, &round->left) ||
+	if (dirty_left(pager, &round->left) ||
 	    (round->number == 1 &&
-	     pages_sample(pager, round->left, &cast->raw_share)))
+	     dirty_share(pager, round->left, &cast->raw_share)))
 		return -1;
 	learn(cast, round, sender->options->min_bandwidth);
 	sender->rtt_ms = conn_rtt_ms(&sender->conn);
@@ -389,9 +391,9 @@ static int look(struct sender *sender)
 	struct round *round;
 
 	round = sender_round(sender, false, sender->stats.total_pages);
-	if (pages_scan(&sender->pager, SCAN_SURVEY, round) ||
+	if (scan_pages(&sender->pager, SCAN_SURVEY, round) ||
 	    sender_round_end(sender, round) ||
-	    pages_peek(&sender->pager, &round->left) ||
+	    dirty_count(&sender->pager, &round->left) ||
 	    switchover_prepare(sender))
 		return -1;
 	progress_round(&sender->progress, round);

@@ -16,6 +16,7 @@
 
 #include "hook.h"
 #include "say.h"
+#include "scan.h"
 #include "sender.h"
 
 /* QEMU needs milliseconds; a busy host perhaps seconds. */
@@ -70,7 +71,7 @@ static int send_rest(struct sender *sender, uint64_t dirty)
 {
 	struct round *round = sender_round(sender, true, dirty);
 
-	if (pages_scan(&sender->pager, SCAN_LAST, round) ||
+	if (scan_pages(&sender->pager, SCAN_LAST, round) ||
 	    devstate_stream(&sender->devstate, &sender->conn) ||
 	    sender_round_end(sender, round))
 		return -1;
