@@ -353,10 +353,14 @@ class Work:
 
 
 def discard(guest):
-    """End a QEMU and remove its RAM file, as whoever started it would."""
-    if guest:
+    """End a QEMU and remove its RAM file, as whoever started it would.
+
+    Once: by then another guest may have a file of that name.
+    """
+    if guest and not guest.discarded:
         guest.quit()
         guest.host.run(f"rm -f {guest.ram_path}")
+        guest.discarded = True
 
 
 class Scenario:

@@ -322,6 +322,7 @@ class Phases(Scenario):
         self.vm.proc.wait(30)
         if not twin.proc.running:
             discard(self.vm)
+            discard(twin)
             self.renew()
             return "lost"
         # Who has not heard that it is over can be told to end.

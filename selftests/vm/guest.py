@@ -43,6 +43,7 @@ class Guest:
         self.serial = os.path.join(host.bed.dir, f"{name}-{host.name}.serial")
         self.proc = None
         self.up_seconds = None
+        self.discarded = False
         self._began = None
         self._qmp = None
         self.agent = Agent(lambda: self.host.agent.connect("tcp", self.addr, 7000))
@@ -105,6 +106,7 @@ class Guest:
             ip link show {tap} >/dev/null 2>&1 || ip tuntap add {tap} mode tap
             ip link set {tap} master br0
             ip link set {tap} up""", check=True)
+        self.discarded = False
         self._began = time.monotonic()
         self.proc = self.host.spawn(["exec"] + self.command())
         self._wait_qmp()
