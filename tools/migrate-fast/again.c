@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "address.h"
 #include "receiver.h"
 #include "record.h"
 #include "say.h"
@@ -108,7 +109,7 @@ static int serve_again(struct receiver *receiver, const json_t *record)
 	}
 	if (finish_run(receiver, record))
 		return -1;
-	listener = conn_listen(options->listen);
+	listener = address_listen(options->listen);
 	if (listener < 0)
 		return -1;
 	note("waiting for the source on %s (session %s)", options->listen,

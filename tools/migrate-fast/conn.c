@@ -3,19 +3,15 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/pkt_sched.h>
-#include <linux/sockios.h>
 #include <linux/tcp.h>
-#include <netdb.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "address.h"
 #include "conn.h"
 #include "say.h"
 
@@ -25,8 +21,6 @@
 #define RX_BUDGET	64
 #define RX_URGENT	4
 #define RX_NS		(50 * NSEC_PER_MSEC)
-/* Bytes in the socket that are not on the wire yet, when others are urgent. */
-#define NOT_SENT	(128 * 1024)
 /* The peer has so long to hear the last word. */
 #define FAREWELL_MS	3000
 
@@ -268,17 +262,6 @@ bool conn_open(const struct conn *conn)
 	return conn->sock >= 0 && !conn->broken && !conn->closed;
 }
 
-double conn_rtt_ms(const struct conn *conn)
-{
-	struct tcp_info info = { 0 };
-	socklen_t len = sizeof(info);
-
-	if (getsockopt(conn->sock, IPPROTO_TCP, TCP_INFO, &info, &len))
-		return 0;
-	/* The least of late: queues and busy hosts only add to it. */
-	return info.tcpi_min_rtt == UINT32_MAX ? 0 : info.tcpi_min_rtt / 1000.0;
-}
-
 void conn_close(struct conn *conn)
 {
 	if (conn->sock < 0)
@@ -322,47 +305,6 @@ void conn_move(struct conn *to, struct conn *from)
 	to->cur = from->cur;
 	to->dest = to->buf;
 	conn_close(from);
-}
-
-uint64_t conn_in_flight(const struct conn *conn)
-{
-	int bytes = 0;
-
-	return ioctl(conn->sock, SIOCOUTQ, &bytes) || bytes < 0 ? 0 :
-	       (uint64_t)bytes;
-}
-
-uint64_t conn_rate(const struct conn *conn)
-{
-	struct tcp_info info = { 0 };
-	socklen_t len = sizeof(info);
-
-	if (getsockopt(conn->sock, IPPROTO_TCP, TCP_INFO, &info, &len))
-		return 0;
-	return info.tcpi_delivery_rate;
-}
-
-uint64_t conn_window(const struct conn *conn, double ms)
-{
-	struct tcp_info info = { 0 };
-	socklen_t len = sizeof(info);
-
-	if (getsockopt(conn->sock, IPPROTO_TCP, TCP_INFO, &info, &len) ||
-	    info.tcpi_min_rtt == UINT32_MAX)
-		return 0;
-	return (uint64_t)((double)info.tcpi_delivery_rate *
-			  (ms / 1000 + info.tcpi_min_rtt / 1e6));
-}
-
-void conn_hurry(struct conn *conn, bool first)
-{
-	int bytes = NOT_SENT, priority = TC_PRIO_INTERACTIVE;
-
-	setsockopt(conn->sock, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes,
-		   sizeof(bytes));
-	if (first)
-		setsockopt(conn->sock, SOL_SOCKET, SO_PRIORITY, &priority,
-			   sizeof(priority));
 }
 
 static void queue(struct conn *conn, const struct wire_frame *frame,
@@ -470,76 +412,6 @@ int conn_wait_writable(struct conn *conn)
 	return loop_check();
 }
 
-/* Splits HOST:PORT, [V6]:PORT or :PORT. */
-static int split(const char *where, char **host, char **port)
-{
-	const char *colon = strrchr(where, ':');
-	const char *begin = where, *end = colon;
-
-	if (!colon || !colon[1])
-		return fail("\"%s\" is no address: write HOST:PORT, or [V6ADDRESS]:PORT",
-			    where);
-	if (*begin == '[') {
-		begin++;
-		if (end <= begin || *--end != ']')
-			return fail("\"%s\" is no address: write [V6ADDRESS]:PORT",
-				    where);
-	}
-	*host = end > begin ? need(strndup(begin, (size_t)(end - begin))) : NULL;
-	*port = need(strdup(colon + 1));
-	return 0;
-}
-
-static int look_up(const char *where, bool passive, struct addrinfo **list)
-{
-	struct addrinfo hints = {
-		.ai_socktype = SOCK_STREAM,
-		.ai_flags = passive ? AI_PASSIVE : 0,
-	};
-	char *host = NULL, *port = NULL;
-	int err;
-
-	if (split(where, &host, &port))
-		return -1;
-	if (!host && !passive)
-		return fail("\"%s\" names no host: write HOST:PORT", where);
-	err = getaddrinfo(host, port, &hints, list);
-	free(host);
-	free(port);
-	if (err)
-		return fail("\"%s\": %s", where, gai_strerror(err));
-	return 0;
-}
-
-static int connect_one(const struct addrinfo *ai, uint64_t timeout)
-{
-	int sock, err = 0;
-	socklen_t len = sizeof(err);
-	struct pollfd fd;
-
-	sock = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC |
-		      SOCK_NONBLOCK, ai->ai_protocol);
-	if (sock < 0)
-		return -1;
-	if (connect(sock, ai->ai_addr, ai->ai_addrlen) == 0)
-		return sock;
-	if (errno == EINPROGRESS) {
-		fd.fd = sock;
-		fd.events = POLLOUT;
-		if (poll(&fd, 1, (int)(timeout / NSEC_PER_MSEC)) == 0)
-			err = ETIMEDOUT;
-		else
-			getsockopt(sock, SOL_SOCKET, SO_ERROR, &err, &len);
-		if (!err)
-			return sock;
-		errno = err;
-	}
-	err = errno;
-	close(sock);
-	errno = err;
-	return -1;
-}
-
 int conn_connect(struct conn *conn, const char *to, uint64_t timeout)
 {
 	return conn_connect_within(conn, to, timeout, timeout);
@@ -548,74 +420,11 @@ int conn_connect(struct conn *conn, const char *to, uint64_t timeout)
 int conn_connect_within(struct conn *conn, const char *to, uint64_t attempt,
 			uint64_t timeout)
 {
-	struct addrinfo *list, *ai;
-	int sock = -1, err;
+	int sock = address_connect(to, attempt < timeout ? attempt : timeout);
 
 	conn->sock = -1;
-	if (look_up(to, false, &list))
-		return -1;
-	for (ai = list; ai && sock < 0; ai = ai->ai_next)
-		sock = connect_one(ai, attempt < timeout ? attempt : timeout);
-	err = errno;
-	freeaddrinfo(list);
 	if (sock < 0)
-		return fail("cannot connect to %s: %s. Does \"migrate-fast recv\" listen there?",
-			    to, strerror(err));
+		return -1;
 	conn_init(conn, sock, to, timeout);
 	return 0;
-}
-
-void conn_peer_name(int sock, char *name, size_t size)
-{
-	struct sockaddr_storage addr;
-	socklen_t len = sizeof(addr);
-	char host[64], port[16];
-
-	if (getpeername(sock, (struct sockaddr *)&addr, &len) ||
-	    getnameinfo((struct sockaddr *)&addr, len, host, sizeof(host),
-			port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
-		snprintf(name, size, "the source");
-	else
-		snprintf(name, size, "%s port %s", host, port);
-}
-
-static int listen_one(const struct addrinfo *ai)
-{
-	int sock, one = 1, zero = 0, err;
-
-	sock = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC,
-		      ai->ai_protocol);
-	if (sock < 0)
-		return -1;
-	setsockopt(sock, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (ai->ai_family == AF_INET6)
-		setsockopt(sock, IPPROTO_IPV6, IPV6_V6ONLY, &zero,
-			   sizeof(zero));
-	if (bind(sock, ai->ai_addr, ai->ai_addrlen) == 0 &&
-	    listen(sock, 4) == 0)
-		return sock;
-	err = errno;
-	close(sock);
-	errno = err;
-	return -1;
-}
-
-int conn_listen(const char *at)
-{
-	static const int families[] = { AF_INET6, AF_INET };
-	struct addrinfo *list, *ai;
-	int sock = -1;
-	size_t i;
-
-	if (look_up(at, true, &list))
-		return -1;
-	/* IPv6 first: its wildcard takes both. */
-	for (i = 0; i < 2; i++)
-		for (ai = list; ai && sock < 0; ai = ai->ai_next)
-			if (ai->ai_family == families[i])
-				sock = listen_one(ai);
-	freeaddrinfo(list);
-	if (sock < 0)
-		return fail("cannot listen on %s: %s", at, strerror(errno));
-	return sock;
 }

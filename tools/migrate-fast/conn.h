@@ -64,7 +64,7 @@ void conn_farewell(struct conn *conn, enum wire_type type, const char *text);
 /* What to do about a frame that may not come now: -1, after fail(). */
 int conn_out_of_turn(struct conn *conn, const struct wire_frame *frame);
 
-/* Resolves and connects. @to is HOST:PORT or [V6]:PORT. */
+/* Connects. @to: see address.h. */
 int conn_connect(struct conn *conn, const char *to, uint64_t timeout);
 /* The same, but does not try for longer than @attempt ns. */
 int conn_connect_within(struct conn *conn, const char *to, uint64_t attempt,
@@ -79,14 +79,6 @@ void conn_close(struct conn *conn);
 void conn_reset(struct conn *conn);
 /* Gives the socket of @from, between two frames, to @to, which is reset. */
 void conn_move(struct conn *to, struct conn *from);
-/* Bytes that the peer has not acknowledged yet. */
-uint64_t conn_in_flight(const struct conn *conn);
-/* Bytes per second that arrive, as last seen; 0: not known. */
-uint64_t conn_rate(const struct conn *conn);
-/* Bytes that the network takes in @ms beyond the shortest round trip. */
-uint64_t conn_window(const struct conn *conn, double ms);
-/* Lets few bytes wait in the socket, so that later ones can be urgent. */
-void conn_hurry(struct conn *conn, bool first);
 bool conn_open(const struct conn *conn);
 /*
  * Leaves the connection alone, or looks at it again. Nothing that the peer
@@ -94,9 +86,6 @@ bool conn_open(const struct conn *conn);
  * or to quit.
  */
 void conn_pause(struct conn *conn, bool pause);
-/* The round trip time of the network, by the kernel; 0 if it has none. */
-double conn_rtt_ms(const struct conn *conn);
-
 /* Queues a frame and sends what the socket takes. */
 int conn_send(struct conn *conn, enum wire_type type, uint64_t page,
 	      const void *payload, size_t length);
@@ -109,11 +98,5 @@ int conn_wait_writable(struct conn *conn);
 /* Somebody else has sent so much: counts and is a sign of life. */
 void conn_sent(struct conn *conn, uint64_t bytes);
 int conn_write_error(struct conn *conn, int err);
-
-/* Who is at the other end, as numbers. */
-void conn_peer_name(int sock, char *name, size_t size);
-
-/* Binds a listening socket to [ADDR]:PORT. Returns it, or -1. */
-int conn_listen(const char *at);
 
 #endif /* CONN_H */

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "address.h"
 #include "receiver.h"
 #include "say.h"
 
@@ -167,7 +168,7 @@ static int knock(struct watch *watch, short revents)
 	guest->door = door;
 	guest->here = true;
 	guest->since = now_ns();
-	conn_peer_name(sock, peer, sizeof(peer));
+	address_of_peer(sock, peer, sizeof(peer));
 	conn_init(&guest->conn, sock, peer,
 		  door->receiver->options->timeout * NSEC_PER_MSEC);
 	guest->conn.frame = on_frame;

@@ -48,6 +48,7 @@
 #include "curve.h"
 #include "dirty.h"
 #include "hook.h"
+#include "line.h"
 #include "say.h"
 #include "scan.h"
 #include "sender.h"
@@ -216,7 +217,7 @@ static int run_round(struct sender *sender, struct round *round,
 	     dirty_share(pager, round->left, &cast->raw_share)))
 		return -1;
 	learn(cast, round, sender->options->min_bandwidth);
-	sender->rtt_ms = conn_rtt_ms(&sender->conn);
+	sender->rtt_ms = line_rtt_ms(sender->conn.sock);
 	round->predicted_ms = predict(sender, cast, round->left);
 	round->next_left = curve_at(&cast->curve,
 				    (double)round->left * cast->page_ms);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../lib/bitmap.h"
+#include "line.h"
 #include "pull.h"
 #include "say.h"
 
@@ -164,7 +165,7 @@ int pull_fault(struct pull *pull, const struct wire_frame *frame)
 void pull_begin(struct pull *pull)
 {
 	pull->conn.writable = pump;
-	conn_hurry(&pull->conn, true);
+	line_hurry(pull->conn.sock, true);
 }
 
 void pull_end(struct pull *pull)

@@ -11,6 +11,7 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include "address.h"
 #include "hook.h"
 #include "ram.h"
 #include "receiver.h"
@@ -182,7 +183,7 @@ static int await(struct receiver *receiver, int listener)
 		sock = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 		if (sock < 0)
 			continue;
-		conn_peer_name(sock, peer, sizeof(peer));
+		address_of_peer(sock, peer, sizeof(peer));
 		conn_init(conn, sock, peer, receiver->options->timeout *
 			  NSEC_PER_MSEC);
 		conn->place = place_payload;
@@ -292,7 +293,7 @@ static int receive_all(struct receiver *receiver)
 	if (vm_open(vm, options->qmp, true) || vm_need_ready(vm) ||
 	    vm_open_session(vm, FEATURES))
 		return -1;
-	listener = conn_listen(options->listen);
+	listener = address_listen(options->listen);
 	if (listener < 0)
 		return -1;
 	note("waiting for a VM on %s", options->listen);

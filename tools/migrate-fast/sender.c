@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "line.h"
 #include "report.h"
 #include "say.h"
 #include "sender.h"
@@ -42,7 +43,7 @@ static int greet(struct sender *sender)
 	if (err || loop_until(is_welcome, sender, 0))
 		return -1;
 	/* Now, while nothing is queued; and not the time that the peer took. */
-	sender->rtt_ms = conn_rtt_ms(conn);
+	sender->rtt_ms = line_rtt_ms(conn->sock);
 	if (hello_is_older(&sender->vm, sender->welcome))
 		note("the destination's QEMU is older than the one here; it may refuse the device state");
 	return hello_compare(&sender->vm, sender->welcome, conn->peer);

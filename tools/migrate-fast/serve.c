@@ -13,9 +13,10 @@
 
 #include "bits.h"
 #include "hook.h"
+#include "line.h"
+#include "receiver.h"
 #include "record.h"
 #include "say.h"
-#include "receiver.h"
 
 static int want(void *arg, unsigned int ram, uint64_t page)
 {
@@ -168,7 +169,7 @@ int receiver_join(struct receiver *receiver, struct conn *from, bool pull)
 		receiver->pulled = false;
 		return 0;
 	}
-	conn_hurry(conn, true);
+	line_hurry(conn->sock, true);
 	receiver->lost = 0;
 	/* There is nobody else to let in. */
 	if (receiver->stage != STAGE_RUNNING)

@@ -13,6 +13,7 @@
 #include "../lib/bitmap.h"
 #include "bits.h"
 #include "hook.h"
+#include "line.h"
 #include "say.h"
 #include "sender.h"
 
@@ -230,9 +231,10 @@ static int wait_for_room(struct sender *sender)
 	struct conn *conn = &sender->conn;
 
 	for (;;) {
-		uint64_t ahead = conn_in_flight(conn);
+		uint64_t ahead = line_in_flight(conn->sock);
 
-		if (ahead <= AHEAD_BYTES || ahead <= conn_window(conn, AHEAD_MS))
+		if (ahead <= AHEAD_BYTES ||
+		    ahead <= line_window(conn->sock, AHEAD_MS))
 			return loop_check();
 		if (loop_once(2))
 			return -1;
@@ -252,7 +254,7 @@ static void tell_progress(struct sender *sender)
 
 static uint64_t push_pages(const struct sender *sender)
 {
-	uint64_t n = conn_rate(&sender->conn) * PUSH_MS / 1000 / MF_PAGE_SIZE;
+	uint64_t n = line_rate(sender->conn.sock) * PUSH_MS / 1000 / MF_PAGE_SIZE;
 
 	return n < PUSH_LEAST ? PUSH_LEAST : n > PUSH_MOST ? PUSH_MOST : n;
 }
@@ -471,7 +473,7 @@ int supply(struct sender *sender)
 		ret = connected(sender) ? 0 : connect_again(sender);
 		if (ret)
 			break;
-		conn_hurry(&sender->conn, false);
+		line_hurry(sender->conn.sock, false);
 		ret = bring(sender);
 		count(sender, began);
 		if (!ret)

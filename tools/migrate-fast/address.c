@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+/* HOST:PORT, and sockets that lead there. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "address.h"
+#include "loop.h"
+#include "say.h"
+
+/* Splits HOST:PORT, [V6]:PORT or :PORT. */
+static int split(const char *where, char **host, char **port)
+{
+	const char *colon = strrchr(where, ':');
+	const char *begin = where, *end = colon;
+
+	if (!colon || !colon[1])
+		return fail("\"%s\" is no address: write HOST:PORT, or [V6ADDRESS]:PORT",
+			    where);
+	if (*begin == '[') {
+		begin++;
+		if (end <= begin || *--end != ']')
+			return fail("\"%s\" is no address: write [V6ADDRESS]:PORT",
+				    where);
+	}
+	*host = end > begin ? need(strndup(begin, (size_t)(end - begin))) : NULL;
+	*port = need(strdup(colon + 1));
+	return 0;
+}
+
+static int look_up(const char *where, bool passive, struct addrinfo **list)
+{
+	struct addrinfo hints = {
+		.ai_socktype = SOCK_STREAM,
+		.ai_flags = passive ? AI_PASSIVE : 0,
+	};
+	char *host = NULL, *port = NULL;
+	int err;
+
+	if (split(where, &host, &port))
+		return -1;
+	if (!host && !passive)
+		return fail("\"%s\" names no host: write HOST:PORT", where);
+	err = getaddrinfo(host, port, &hints, list);
+	free(host);
+	free(port);
+	if (err)
+		return fail("\"%s\": %s", where, gai_strerror(err));
+	return 0;
+}
+
+static int connect_one(const struct addrinfo *ai, uint64_t timeout)
+{
+	int sock, err = 0;
+	socklen_t len = sizeof(err);
+	struct pollfd fd;
+
+	sock = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC |
+		      SOCK_NONBLOCK, ai->ai_protocol);
+	if (sock < 0)
+		return -1;
+	if (connect(sock, ai->ai_addr, ai->ai_addrlen) == 0)
+		return sock;
+	if (errno == EINPROGRESS) {
+		fd.fd = sock;
+		fd.events = POLLOUT;
+		if (poll(&fd, 1, (int)(timeout / NSEC_PER_MSEC)) == 0)
+			err = ETIMEDOUT;
+		else
+			getsockopt(sock, SOL_SOCKET, SO_ERROR, &err, &len);
+		if (!err)
+			return sock;
+		errno = err;
+	}
+	err = errno;
+	close(sock);
+	errno = err;
+	return -1;
+}
+
+int address_connect(const char *to, uint64_t timeout)
+{
+	struct addrinfo *list, *ai;
+	int sock = -1, err;
+
+	if (look_up(to, false, &list))
+		return -1;
+	for (ai = list; ai && sock < 0; ai = ai->ai_next)
+		sock = connect_one(ai, timeout);
+	err = errno;
+	freeaddrinfo(list);
+	if (sock < 0)
+		return fail("cannot connect to %s: %s. Does \"migrate-fast recv\" listen there?",
+			    to, strerror(err));
+	return sock;
+}
+
+void address_of_peer(int sock, char *name, size_t size)
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof(addr);
+	char host[64], port[16];
+
+	if (getpeername(sock, (struct sockaddr *)&addr, &len) ||
+	    getnameinfo((struct sockaddr *)&addr, len, host, sizeof(host),
+			port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
+		snprintf(name, size, "the source");
+	else
+		snprintf(name, size, "%s port %s", host, port);
+}
+
+static int listen_one(const struct addrinfo *ai)
+{
+	int sock, one = 1, zero = 0, err;
+
+	sock = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC,
+		      ai->ai_protocol);
+	if (sock < 0)
+		return -1;
+	setsockopt(sock, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (ai->ai_family == AF_INET6)
+		setsockopt(sock, IPPROTO_IPV6, IPV6_V6ONLY, &zero,
+			   sizeof(zero));
+	if (bind(sock, ai->ai_addr, ai->ai_addrlen) == 0 &&
+	    listen(sock, 4) == 0)
+		return sock;
+	err = errno;
+	close(sock);
+	errno = err;
+	return -1;
+}
+
+int address_listen(const char *at)
+{
+	static const int families[] = { AF_INET6, AF_INET };
+	struct addrinfo *list, *ai;
+	int sock = -1;
+	size_t i;
+
+	if (look_up(at, true, &list))
+		return -1;
+	/* IPv6 first: its wildcard takes both. */
+	for (i = 0; i < 2; i++)
+		for (ai = list; ai && sock < 0; ai = ai->ai_next)
+			if (ai->ai_family == families[i])
+				sock = listen_one(ai);
+	freeaddrinfo(list);
+	if (sock < 0)
+		return fail("cannot listen on %s: %s", at, strerror(errno));
+	return sock;
+}

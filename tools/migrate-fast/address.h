@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* HOST:PORT, and sockets that lead there. */
+#ifndef ADDRESS_H
+#define ADDRESS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Resolves @to, HOST:PORT or [V6]:PORT, and tries each of its addresses for
+ * @timeout ns. Returns a socket that does not block, or -1 after fail().
+ */
+int address_connect(const char *to, uint64_t timeout);
+/* Binds a listening socket to [ADDR]:PORT. Returns it, or -1 after fail(). */
+int address_listen(const char *at);
+/* Who is at the other end, as numbers. */
+void address_of_peer(int sock, char *name, size_t size);
+
+#endif /* ADDRESS_H */
