@@ -317,6 +317,12 @@ class Phases(Scenario):
             move.recv.kill(signal.SIGINT)
             move.recv.wait(30)
 
+    @staticmethod
+    def waits(recv):
+        """It says that it has lost the source."""
+        return any(words in recv.output for words in ("waiting for the source",
+                                                      "Waiting for"))
+
     def now_there(self, move):
         twin = move.twin
         self.vm.proc.wait(30)
@@ -327,13 +333,12 @@ class Phases(Scenario):
             return "lost"
         # Who has not heard that it is over can be told to end.
         end = time.monotonic() + 30
-        while move.recv.running and time.monotonic() < end and \
-                "aiting for" not in move.recv.output:
+        while move.recv.running and time.monotonic() < end and not self.waits(move.recv):
             time.sleep(0.2)
         with contextlib.suppress(TimeoutError):
             move.recv.wait(3)
         if move.recv.running:
-            assert "aiting for" in move.recv.output, move.text()
+            assert self.waits(move.recv), move.text()
             move.recv.kill(signal.SIGINT)
         rc = move.recv.wait(30)
         assert rc in (MOVED, KILLED), f"recv returned {rc}\n{move.text()}"

@@ -45,6 +45,10 @@ class Resume(Scenario):
         """Finished: the guest is at the destination, whole, and nothing is left."""
         result = move.moved()
         self.tell(result)
+        self.arrived(move)
+        return result
+
+    def arrived(self, move):
         discard(self.vm)
         self.vm = self.work.guest = move.twin
         self.work.verify()
@@ -54,7 +58,6 @@ class Resume(Scenario):
         caps = {cap["capability"] for cap in self.vm.qmp("query-migrate-capabilities")
                 if cap["state"]}
         assert "x-ignore-shared" not in caps, "x-ignore-shared was left on"
-        return result
 
     def pick_up(self, twin):
         """After a failure: a guest for the tests to come, if there is one."""
@@ -105,6 +108,22 @@ class Resume(Scenario):
             self.resume(move)
             result = self.lives(move)
             assert result["mode"] == "postcopy" or result["postcopy"]["rejoined"] == 1
+
+    def sender_killed_late(self):
+        """Nothing is absent any more, but nobody has said goodbye."""
+        with self.twin_test("sender killed when all memory is there: resolve") as twin:
+            move = Move(self.vm, twin, verify=True, recv_args=PATIENT,
+                        args=["--mode", "postcopy", *PATIENT], send_env=hooks(verify=HOLD))
+            move.send.wait_hook("verify")
+            move.send.kill()
+            assert move.send.wait(30) == 137
+            move.guard_ends()
+            move.source_waits()
+            move.recv.wait_for("waiting for the source", 60)
+            assert resolve(move).rc == MOVED, move.text()
+            # It has told that, and nobody else will ask.
+            assert move.recv.wait(60) == MOVED, move.text()
+            self.arrived(move)
 
     @staticmethod
     def resume(move):
@@ -245,6 +264,7 @@ def main():
         resume.short_cut()
         resume.long_cut()
         resume.sender_killed()
+        resume.sender_killed_late()
         resume.receiver_killed()
         resume.both_killed()
         resume.interrupted()

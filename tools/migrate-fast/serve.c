@@ -313,6 +313,8 @@ int serve(struct receiver *receiver, int listener)
 
 	loop_uncancellable(true);
 	door_open(&receiver->door, receiver, listener);
+	/* It may close after BYE, and not before: else the source is lost. */
+	receiver->conn.expected = false;
 	if (!connected(receiver))
 		receiver->lost = now_ns();
 	for (;;) {
