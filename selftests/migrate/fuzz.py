@@ -113,9 +113,9 @@ class Fuzz(Survivor):
             assert recv.wait(30) == FAILED, recv.output
             assert twin.status() == "inmigrate"
 
-    def after_greeting(self, twin, data, then_close=False, split=False):
-        """A right greeting, then this; recv must end with an error, QEMU must not run."""
-        greeting = {**self.hello, "split": split}
+    def after_greeting(self, twin, data, then_close=False, split=False, **other):
+        """A greeting, then this; recv must end with an error, QEMU must not run."""
+        greeting = {**self.hello, "split": split, **other}
         recv = Tool(self.b, ["recv", "--qmp", twin.qmp_path, "--listen", f":{PORT}",
                              "--json"])
         wait_listening(recv, PORT)
@@ -169,6 +169,13 @@ class Fuzz(Survivor):
             frame(DEMAND, page=5), frame(MISSING, b"x" * 8, count=64), frame(MISSES),
             frame(PUSHED), frame(COMPLETE, b"{}"), frame(FAULT, count=1),
             frame(DIGESTS, b"x" * 32, count=1), frame(JOIN, b"{}"), frame(JOINED)]
+        with self.case("names that are none") as twin:
+            # A file is named after the session.
+            for session in ("../../tmp/" + 22 * "x", "../" + 29 * "y", 32 * "Z", 31 * "0",
+                            31 * "0" + "\n", 7):
+                self.after_greeting(twin, frame(DEMAND), split=True, session=session)
+            found = self.b.run("ls /tmp /run/migrate-fast.d /run /").out
+            assert "xxxx" not in found and "yyyy" not in found, found
         with self.case("lies about memory that follows") as twin:
             for data in cases:
                 self.after_greeting(twin, data, split=True)

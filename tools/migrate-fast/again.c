@@ -88,7 +88,7 @@ static int serve_again(struct receiver *receiver, const json_t *record)
 	uint64_t lacking;
 	int listener, ret;
 
-	if (!session || strlen(session) != HELLO_SESSION - 1)
+	if (!hello_is_session(session))
 		return fail("a file in %s is damaged", RECORD_DIR);
 	strcpy(receiver->session, session);
 	if (!json_is_true(json_object_get(record, "committed")))

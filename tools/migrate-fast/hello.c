@@ -22,6 +22,12 @@ void hello_session(char session[HELLO_SESSION])
 		sprintf(session + 2 * i, "%02x", bytes[i]);
 }
 
+bool hello_is_session(const char *text)
+{
+	return text && strlen(text) == HELLO_SESSION - 1 &&
+	       strspn(text, "0123456789abcdef") == HELLO_SESSION - 1;
+}
+
 json_t *hello_describe(const struct vm *vm, const char *session)
 {
 	json_t *ram = json_array();

@@ -11,6 +11,8 @@
 
 /* A random name for a session. */
 void hello_session(char session[HELLO_SESSION]);
+/* Is it one? Names of files are made of it. */
+bool hello_is_session(const char *text);
 /* Describes @vm; more can be added to the object. */
 json_t *hello_describe(const struct vm *vm, const char *session);
 /* Parses a payload that nobody vouches for. NULL after fail(). */

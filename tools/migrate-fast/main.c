@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hello.h"
 #include "loop.h"
 #include "options.h"
 #include "say.h"
@@ -139,6 +140,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		options->report = arg;
 		break;
 	case OPT_SESSION:
+		if (!hello_is_session(arg))
+			argp_error(state, "--session: \"%s\" is no session: 32 hexadecimal digits, as send names it",
+				   arg);
 		options->session = arg;
 		break;
 	case OPT_WORD:
@@ -305,8 +309,8 @@ static void require(const struct command *command,
 	else if (command->run == cmd_send && !options->to)
 		missing = "--to HOST:PORT";
 	else if (command->run == cmd_send && options->resume &&
-		 (!options->session || strlen(options->session) != 32))
-		missing = "--session ID (32 digits) with --resume";
+		 !options->session)
+		missing = "--session ID with --resume";
 	else if (command->run == cmd_recv && !options->listen)
 		missing = "--listen [ADDR]:PORT";
 	else if (command->run == cmd_resolve && !options->word &&

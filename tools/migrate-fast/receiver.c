@@ -131,7 +131,7 @@ static int welcome(struct receiver *receiver)
 
 	session = json_string_value(json_object_get(receiver->hello,
 						    "session"));
-	if (!session || strlen(session) != HELLO_SESSION - 1)
+	if (!hello_is_session(session))
 		return fail("%s sent a greeting without a session",
 			    receiver->conn.peer);
 	strcpy(receiver->session, session);

@@ -13,10 +13,17 @@ static bool has_failed;
 static bool say_json;
 static void (*say_before)(void);
 
+/* Parts may come from the other side: nothing for the terminal. */
+static void make_printable(char *text)
+{
+	for (; *text; text++)
+		if (*text < ' ' || *text > '~')
+			*text = '?';
+}
+
 int fail(const char *format, ...)
 {
 	va_list args;
-	char *at;
 
 	if (has_failed)
 		return -1;
@@ -24,10 +31,7 @@ int fail(const char *format, ...)
 	va_start(args, format);
 	vsnprintf(failure, sizeof(failure), format, args);
 	va_end(args);
-	/* Parts may come from the other side: nothing for the terminal. */
-	for (at = failure; *at; at++)
-		if (*at < ' ' || *at > '~')
-			*at = '?';
+	make_printable(failure);
 	return -1;
 }
 
@@ -72,6 +76,7 @@ void note(const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	make_printable(text);
 	if (say_json) {
 		say_event(json_pack("{s:s, s:s}", "event", "note", "text",
 				    text));
