@@ -48,6 +48,10 @@ void loop_signals(void)
 	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
 		sigdelset(&wait_mask, signals[i]);
 	signal(SIGPIPE, SIG_IGN);
+	/* Nobody would let the VM run on that waits for us. */
+	signal(SIGTSTP, SIG_IGN);
+	signal(SIGTTIN, SIG_IGN);
+	signal(SIGTTOU, SIG_IGN);
 }
 
 void loop_uncancellable(bool yes)
