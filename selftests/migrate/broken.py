@@ -140,18 +140,24 @@ class Broken(Survivor):
         self.cut()
         move.failed("no sign of life")
 
-    def cut_and_resolve(self, move):
+    def cut_and_resolve(self, move, pause=False):
         """The destination cannot know whether the source has gone on without it."""
         self.cut()
         move.recv.release()
         move.send_failed("no sign of life")
         move.recv.wait_for("stays paused here", 60)
         self.mend()
+        if pause:
+            self.vm.qmp("stop")
         result = resolve(move)
         assert result.rc == FAILED, f"{result}\n{move.text()}"
         assert move.recv.wait(60) == FAILED, move.text()
         move.never_ran()
         move.nothing_left()
+        if pause:
+            # What is loaded over there is older than this.
+            assert self.vm.status() == "paused", move.text()
+            self.vm.qmp("cont")
 
     def network_cut(self):
         with self.case("network cut in round 1") as twin:
@@ -225,7 +231,27 @@ class Broken(Survivor):
             move = Move(self.vm, twin, args=["--mode", "three-stage", *PATIENT],
                         recv_args=PATIENT, recv_env=hooks(prepared=HOLD))
             self.at_recv_hook(move, "prepared")
-            self.cut_and_resolve(move)
+            self.cut_and_resolve(move, pause=True)
+
+    # Somebody else, at the same QEMU
+
+    def others(self):
+        """The destination was told whether the VM runs: nobody may change that."""
+        for before, meanwhile, status in (("stop", "cont", "running"),
+                                          ("cont", "stop", "paused")):
+            with self.case(f"\"{meanwhile}\" while memory is copied") as twin:
+                self.vm.qmp(before)
+                move = Move(self.vm, twin, send_env=hooks(first_round=HOLD))
+                move.send.wait_hook("first-round")
+                self.vm.qmp(meanwhile)
+                move.send.release()
+                assert move.send.wait(60) == FAILED, move.text()
+                move.says(move.send, [f"is \"{status}\" by now"])
+                assert self.vm.status() == status, move.text()
+                move.never_ran()
+                assert move.recv.wait(60) == FAILED, move.text()
+                move.nothing_left()
+                self.vm.qmp("cont")
 
     # The last line of defence, tried
 
@@ -243,6 +269,7 @@ def main():
         broken.sender_ends()
         broken.network_cut()
         broken.memory_absent()
+        broken.others()
         broken.lost_page()
         broken.still_movable()
         return broken.finish()

@@ -127,6 +127,8 @@ int commit(struct sender *sender)
 	progress_phase(&sender->progress, "committing");
 	if (hook("commit") || loop_check())
 		return -1;
+	if (sender->vm.resumed)
+		return fail("somebody has let the VM run here after it was stopped: what the destination has is not the VM any more");
 	if (!conn_open(conn) || sender->refused)
 		return fail("connection to %s lost before the commit",
 			    conn->peer);
@@ -239,12 +241,14 @@ void resume(struct sender *sender)
 		}
 	} else if (vm->qmp.gone && sender->was_running) {
 		stats->result = RESULT_STRANDED;
+	} else if (sender->devstate.running) {
+		note("the VM stays paused here; before it can be moved again QEMU needs QMP \"cont\", then \"stop\"");
 	}
 	guard_dismiss(&sender->guard);
 	vm_restore_capabilities(vm);
 	vm_close_session(vm);
 	if (stats->device_bytes && sender->conn.dead)
-		note("if the destination had loaded the VM already, it waits there, paused; to end it: migrate-fast resolve --qmp %s --to %s --session %s",
+		note("if the destination had loaded the VM already, it waits there, paused; to end it: migrate-fast resolve --back --qmp %s --to %s --session %s",
 		     sender->options->qmp, sender->options->to,
 		     sender->session);
 	/* The guest first, the peer second: it waits for our word anyway. */

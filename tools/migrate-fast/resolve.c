@@ -130,9 +130,13 @@ static int resolve(const struct options *options, struct vm *vm)
 		return fail("the VM runs here: it cannot run at the destination as well. Nothing was changed");
 	if (options->word)
 		return end_here(vm);
-	/* If it runs here (resumed by somebody), it must not run there. */
+	/*
+	 * If it runs here, or has run on since and is paused again, it must
+	 * not run there: that would be an older one.
+	 */
 	outcome = resolve_ask(options->to, options->session,
-			      options->back || vm->running, options->timeout);
+			      options->back || !vm_is_frozen(vm),
+			      options->timeout);
 	switch (outcome) {
 	case OUTCOME_RUNNING:
 		if (vm->running)
@@ -143,7 +147,10 @@ static int resolve(const struct options *options, struct vm *vm)
 		       options->qmp, options->to, options->session);
 		return EXIT_SPLIT;
 	case OUTCOME_GONE:
-		return run_here(vm);
+		if (vm->running || vm_is_frozen(vm))
+			return run_here(vm);
+		printf("The destination has given it up. The VM stays here, paused: it had been run on, and somebody has stopped it since.\n");
+		return EXIT_FAILED;
 	default:
 		return -1;
 	}

@@ -19,9 +19,7 @@ static int need_frozen(struct sender *sender)
 {
 	struct vm *vm = &sender->vm;
 
-	if (!vm->running && (!strcmp(vm->status, "postmigrate") ||
-			     !strcmp(vm->status, "paused") ||
-			     !strcmp(vm->status, "finish-migrate")))
+	if (vm_is_frozen(vm))
 		return 0;
 	sender->stats.result = vm->running ? RESULT_FAILED : RESULT_SPLIT;
 	return fail("the VM at %s is \"%s\": its memory is not what the destination lacks. Only a VM that a migration has left paused can bring its memory",

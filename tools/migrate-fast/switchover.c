@@ -34,6 +34,23 @@ static bool is_prepared(void *arg)
 }
 
 /*
+ * Others may pause the VM, or let it run. What the destination was told is
+ * what holds there; and QEMU, if it has to stop the VM itself for saving it,
+ * would save one that runs as soon as it is loaded.
+ */
+static int check_unchanged(struct sender *sender)
+{
+	struct vm *vm = &sender->vm;
+
+	if (vm->running == sender->was_running)
+		return 0;
+	if (vm_query_status(vm))
+		return -1;
+	return fail("the VM, %s when the migration began, is \"%s\" by now; over there it would be as before. It is left as it is",
+		    sender->was_running ? "running" : "paused", vm->status);
+}
+
+/*
  * Stops the VM and has its devices saved: QEMU is told all at once. If "stop"
  * failed it would save a running VM, but then nothing of it is ever loaded.
  */
@@ -44,12 +61,14 @@ static int stop_vm(struct sender *sender)
 	json_t *reply;
 
 	sender->part_at = now_ns();
-	if (!sender->was_running)
-		return devstate_save(&sender->devstate, vm);
-	if (guard_arm(&sender->guard))
+	if (check_unchanged(sender))
 		return -1;
-	sender->stats.stopped = now_ns();
-	sender->stopped = true;
+	if (sender->was_running && guard_arm(&sender->guard))
+		return -1;
+	sender->stats.stopped = sender->was_running ? now_ns() : 0;
+	sender->stopped = sender->was_running;
+	vm->resumed = false;
+	/* Also a paused VM: let run just now, it must not be saved running. */
 	stop = qmp_start(&vm->qmp, "stop", NULL);
 	/* A vCPU that waits for its next period could not stop before. */
 	throttle_lift(&sender->throttle);
@@ -61,7 +80,12 @@ static int stop_vm(struct sender *sender)
 	/* A disk error or a panic may have been quicker than we. */
 	if (!reply || vm_take_status(vm, status))
 		return -1;
-	if (strcmp(vm->status, "paused"))
+	if (vm->resumed) {
+		sender->stopped = true;
+		sender->stats.stopped = now_ns();
+		return fail("somebody has let the VM run just when it was to be stopped");
+	}
+	if (sender->was_running && strcmp(vm->status, "paused"))
 		return fail("the VM is \"%s\" after it was stopped; it can be moved only when it is well",
 			    vm->status);
 	return 0;

@@ -158,8 +158,12 @@ static void on_event(struct qmp *qmp, const char *name, const json_t *data)
 	struct vm *vm = qmp->arg;
 	const char *status;
 
-	if (!strcmp(name, "RESUME"))
+	if (!strcmp(name, "RESUME")) {
+		vm->running = true;
 		vm->resumed = true;
+	}
+	if (!strcmp(name, "STOP"))
+		vm->running = false;
 	if (!strcmp(name, "SHUTDOWN"))
 		vm->powered_off = json_is_true(json_object_get(data, "guest"));
 	if (strcmp(name, "MIGRATION"))
@@ -381,6 +385,12 @@ int vm_open_session(struct vm *vm, uint64_t features)
 							 MF_PAGE_SIZE));
 	}
 	return 0;
+}
+
+bool vm_is_frozen(const struct vm *vm)
+{
+	return !vm->running && (!strcmp(vm->status, "postmigrate") ||
+				!strcmp(vm->status, "finish-migrate"));
 }
 
 bool vm_is_gone(const struct vm *vm)

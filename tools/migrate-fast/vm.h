@@ -39,7 +39,7 @@ struct vm {
 	char *cpu;
 	unsigned int cpus;
 	char status[32];	/* running, paused, inmigrate ... */
-	bool running;
+	bool running;		/* as last asked, or heard since */
 	bool resumed;		/* a RESUME event has come */
 	bool powered_off;	/* a SHUTDOWN event has: by the guest's own will */
 	struct ram *ram;
@@ -66,6 +66,12 @@ void vm_close(struct vm *vm);
 int vm_query_status(struct vm *vm);
 /* The same, of a "query-status" that was started before. */
 int vm_take_status(struct vm *vm, json_int_t id);
+
+/*
+ * Is it as QEMU has left it after it saved its state, by what was last asked?
+ * A VM that has been run on since is "paused" when it is stopped again.
+ */
+bool vm_is_frozen(const struct vm *vm);
 
 /* Has QEMU closed its socket, and ended, as far as can be seen? */
 bool vm_is_gone(const struct vm *vm);
