@@ -29,6 +29,8 @@
 
 #include "clean.h"
 #include "compat/mm.h"
+#include "ram.h"
+#include "view.h"
 
 /*
  * Below this many pages in a row, cleaning each by its reverse mapping is
@@ -77,12 +79,19 @@ static bool folio_has_strangers(struct folio *folio)
 	       refs > mapped + folio_nr_pages(folio) + 1;
 }
 
-/* Clean pages [@first, @first + @nr), whose folios are locked, by range. */
-static void clean_range(struct mf_clean *clean, struct address_space *mapping,
+/*
+ * Clean pages [@first, @first + @nr), whose folios are locked, by range. False
+ * if that may have left some as they were: see view.c.
+ */
+static bool clean_range(struct mf_clean *clean, struct mf_ram *ram,
 			pgoff_t first, unsigned long nr)
 {
+	struct address_space *mapping = mf_ram_mapping(ram);
+	int seen = mf_views_begin(&ram->views);
 	pgoff_t start = 0, end = 0;
 
+	if (mf_views_any(&ram->views))
+		return false;
 	wp_shared_mapping_range(mapping, first, nr);
 	/*
 	 * A dirty entry may be made writable without asking us (mprotect):
@@ -92,6 +101,7 @@ static void clean_range(struct mf_clean *clean, struct address_space *mapping,
 	bitmap_zero(clean->scratch, nr);
 	clean_record_shared_mapping_range(mapping, first, nr, first,
 					  clean->scratch, &start, &end);
+	return !mf_views_met(&ram->views, seen);
 }
 
 /* The folio at @index, locked, with a reference; NULL if there is none. */
@@ -183,18 +193,17 @@ static unsigned long lock_run(struct mf_clean *clean,
  * range helpers skip that. folio_mkclean() handles both, but costs 30 times
  * as much on page table entries of a large folio and makes KVM drop all of it.
  */
-static void clean_large(struct mf_clean *clean, struct address_space *mapping,
+static void clean_large(struct mf_clean *clean, struct mf_ram *ram,
 			struct folio *folio, pgoff_t index, unsigned long nr)
 {
 	folio_mark_dirty(folio);
-	if (folio_entire_mapcount(folio))
+	if (folio_entire_mapcount(folio) ||
+	    !clean_range(clean, ram, index, nr))
 		folio_mkclean(folio);
-	else
-		clean_range(clean, mapping, index, nr);
 }
 
 /* Clean @nr small folios in a row, locked, the first of them page @index. */
-static void clean_small(struct mf_clean *clean, struct address_space *mapping,
+static void clean_small(struct mf_clean *clean, struct mf_ram *ram,
 			pgoff_t index, unsigned long nr)
 {
 	unsigned long i;
@@ -207,10 +216,8 @@ static void clean_small(struct mf_clean *clean, struct address_space *mapping,
 		if (!folio_test_dirty(clean->folios[i]))
 			folio_mark_dirty(clean->folios[i]);
 	}
-	if (nr >= MF_RUN_MIN) {
-		clean_range(clean, mapping, index, nr);
+	if (nr >= MF_RUN_MIN && clean_range(clean, ram, index, nr))
 		return;
-	}
 	for (i = 0; i < nr; i++)
 		folio_mkclean(clean->folios[i]);
 }
@@ -220,11 +227,11 @@ static void clean_small(struct mf_clean *clean, struct address_space *mapping,
  * many were dealt with, at least 1. Sets the bits of busy ones in @busy, whose
  * bit 0 is page @base.
  */
-static unsigned long clean_some(struct mf_clean *clean,
-				struct address_space *mapping, pgoff_t index,
-				unsigned long max, pgoff_t base,
+static unsigned long clean_some(struct mf_clean *clean, struct mf_ram *ram,
+				pgoff_t index, unsigned long max, pgoff_t base,
 				unsigned long *busy)
 {
+	struct address_space *mapping = mf_ram_mapping(ram);
 	unsigned long i, nr = 0;
 	struct folio *folio;
 
@@ -239,7 +246,7 @@ static unsigned long clean_some(struct mf_clean *clean,
 		if (folio_test_large(folio)) {
 			nr = min_t(unsigned long, max,
 				   folio_next_index(folio) - index);
-			clean_large(clean, mapping, folio, index, nr);
+			clean_large(clean, ram, folio, index, nr);
 			if (folio_has_strangers(folio))
 				bitmap_set(busy, index - base, nr);
 			release_folio(folio);
@@ -248,7 +255,7 @@ static unsigned long clean_some(struct mf_clean *clean,
 		clean->folios[nr++] = folio;
 	}
 
-	clean_small(clean, mapping, index, nr);
+	clean_small(clean, ram, index, nr);
 	for (i = 0; i < nr; i++) {
 		if (folio_has_strangers(clean->folios[i]))
 			__set_bit(index + i - base, busy);
@@ -260,7 +267,7 @@ static unsigned long clean_some(struct mf_clean *clean,
 /**
  * mf_clean_chunk - write-protect taken pages and find out which are in use
  * @clean: scratch memory; one caller at a time
- * @mapping: of the RAM file's pages
+ * @ram: the RAM file
  * @first: index of the first page of the chunk, a multiple of 64
  * @taken: MF_CLEAN_CHUNK bits: the pages to clean
  * @busy: MF_CLEAN_CHUNK bits: set for pages that somebody may be writing by
@@ -268,15 +275,14 @@ static unsigned long clean_some(struct mf_clean *clean,
  *
  * Context: may sleep; takes folio locks.
  */
-void mf_clean_chunk(struct mf_clean *clean, struct address_space *mapping,
-		    pgoff_t first, const unsigned long *taken,
-		    unsigned long *busy)
+void mf_clean_chunk(struct mf_clean *clean, struct mf_ram *ram, pgoff_t first,
+		    const unsigned long *taken, unsigned long *busy)
 {
 	unsigned long start, end;
 
 	for_each_set_bitrange(start, end, taken, MF_CLEAN_CHUNK) {
 		while (start < end)
-			start += clean_some(clean, mapping, first + start,
+			start += clean_some(clean, ram, first + start,
 					    end - start, first, busy);
 	}
 }

@@ -9,6 +9,7 @@
 #include <linux/mm.h>
 
 #include "collapse.h"
+#include "view.h"
 
 struct inode;
 struct mf_fill;
@@ -25,6 +26,7 @@ struct mf_track;
  *	under the inode lock of ours; readers are under rcu_read_lock()
  * @fill: which pages are absent; NULL until somebody has served the file
  * @collapse: may mappings be collapsed? Not while a page is absent
+ * @views: mappings that cannot write
  *
  * Lifetime: owned by @shmem. The inode of ours owns one reference of @shmem,
  * each mapping another. Lock order: session->lock -> inode lock of ours ->
@@ -37,6 +39,7 @@ struct mf_ram {
 	struct mf_track __rcu *track;
 	struct mf_fill *fill;
 	struct mf_collapse collapse;
+	struct mf_views views;
 };
 
 static inline struct address_space *mf_ram_mapping(const struct mf_ram *ram)

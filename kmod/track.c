@@ -186,7 +186,7 @@ static int arm(struct mf_ram *ram, struct mf_track *track)
 		 * Pages in use now are carried from the beginning: a device
 		 * that has them writes without any event.
 		 */
-		mf_clean_chunk(track->clean, mapping, chunk, all,
+		mf_clean_chunk(track->clean, ram, chunk, all,
 			       &track->carry[chunk / BITS_PER_LONG]);
 		if (signal_pending(current))
 			return -EINTR;
@@ -294,8 +294,7 @@ static void harvest_chunk(struct mf_ram *ram, struct mf_track *track, u64 word,
 		track->carry[word + i] &= ~taken[i];
 	}
 
-	mf_clean_chunk(track->clean, mf_ram_mapping(ram), word * BITS_PER_LONG,
-		       taken, busy);
+	mf_clean_chunk(track->clean, ram, word * BITS_PER_LONG, taken, busy);
 
 	for (i = 0; i < nr; i++) {
 		if (!taken[i])

@@ -99,6 +99,38 @@ static int mapper(struct mf_vm *vm, size_t window, __u64 *random)
 	return 0;
 }
 
+/*
+ * Behind a mapping that cannot write: there the kernel's walks over all
+ * mappings of a file end (kmod/view.c).
+ */
+static int behind_a_view(struct mf_vm *vm, size_t window, __u64 *random)
+{
+	size_t page = pick(window, 16, random), bytes = 16 * MF_PAGE;
+	bool private = below(random, 2);
+	unsigned char *view, *map;
+	int fd = open(vm->path, O_RDONLY), i;
+
+	if (fd < 0)
+		return -errno;
+	view = mmap(NULL, bytes, PROT_READ, private ? MAP_PRIVATE : MAP_SHARED,
+		    fd, page * MF_PAGE);
+	close(fd);
+	map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vm->fd,
+		   page * MF_PAGE);
+	if (view == MAP_FAILED || map == MAP_FAILED)
+		return -errno;
+	for (i = 0; i < 16; i++)
+		*(__u64 *)(map + i * MF_PAGE) = mf_random(random);
+	usleep(below(random, 10000));
+	for (i = 0; i < 16; i++)
+		*(__u64 *)(map + i * MF_PAGE) = mf_random(random);
+	munmap(view, bytes);
+	for (i = 0; i < 16; i++)
+		*(__u64 *)(map + i * MF_PAGE) = mf_random(random);
+	munmap(map, bytes);
+	return 0;
+}
+
 static int dontneed(struct mf_vm *vm, size_t window, __u64 *random)
 {
 	scribble(vm->map, window, random);
@@ -355,6 +387,7 @@ const struct writer writers[] = {
 	{ "store runs", store_runs },
 	{ "load then store", load_then_store },
 	{ "mapper", mapper },
+	{ "behind a view", behind_a_view },
 	{ "dontneed", dontneed },
 	{ "pwrite", writes },
 	{ "read into", read_into },
