@@ -8,7 +8,7 @@ import signal
 import time
 
 from vm import TOP, AgentError, Guest, HostError, QmpError
-from vm.ktap import Tests
+from vm.ktap import Skip, Tests
 
 TOOL = os.path.join(TOP, "build/tools/migrate-fast")
 PORT = 4444
@@ -404,6 +404,8 @@ class Scenario:
         with self.tests.test(name):
             try:
                 yield
+            except Skip:
+                raise
             except BaseException:
                 self.rescue()
                 raise
