@@ -82,14 +82,20 @@ int mf_stop(int session)
 
 int mf_harvest(int session, struct mf_ram *ram, struct mf_harvested *sum)
 {
-	uint64_t start = 0;
+	*sum = (struct mf_harvested){ 0 };
+	return mf_harvest_part(session, ram, 0, ram->pages, sum);
+}
 
-	sum->dirty = 0;
-	sum->carried = 0;
-	while (start < ram->pages) {
+int mf_harvest_part(int session, struct mf_ram *ram, uint64_t start,
+		    uint64_t pages, struct mf_harvested *sum)
+{
+	uint64_t end = start + pages;
+
+	while (start < end) {
 		struct migrate_fast_harvest harvest = {
 			.ram = ram->number,
 			.start = start,
+			.pages = end - start,
 		};
 		int err;
 

@@ -44,6 +44,9 @@ int mf_stop(int session);
 
 /* Takes the dirty pages of the whole file into the bitmap. */
 int mf_harvest(int session, struct mf_ram *ram, struct mf_harvested *sum);
+/* The same of @pages pages from @start, a multiple of 64; adds to @sum. */
+int mf_harvest_part(int session, struct mf_ram *ram, uint64_t start,
+		    uint64_t pages, struct mf_harvested *sum);
 
 /*
  * Looks at @pages pages from @start (0: to the end) without taking; @bitmap

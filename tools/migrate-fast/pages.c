@@ -39,6 +39,9 @@
 #include "pages.h"
 #include "say.h"
 
+/* Pages harvested in one go: 1 GiB. */
+#define HARVEST	(1ULL << 18)
+
 void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
 		struct progress *progress)
 {
@@ -106,21 +109,37 @@ static void settle(struct pages *pages)
 	}
 }
 
-int pages_harvest(struct pager *pager, struct mf_harvested *sum)
+/* In parts: with much memory the other end would miss our signs of life. */
+static int harvest_file(struct pager *pager, struct pages *pages,
+			struct mf_harvested *sum)
 {
-	struct mf_harvested one;
-	unsigned int i;
+	uint64_t start, n;
 	int err;
 
-	sum->dirty = 0;
-	sum->carried = 0;
-	for (i = 0; i < pager->vm->rams; i++) {
-		struct pages *pages = &pager->pages[i];
-
-		err = mf_harvest(pager->vm->session, &pages->ram->mf, &one);
+	for (start = 0; start < pages->ram->mf.pages; start += n) {
+		n = pages_part(pages, start, HARVEST);
+		err = mf_harvest_part(pager->vm->session, &pages->ram->mf,
+				      start, n, sum);
 		if (err)
 			return fail("harvest of %s: %s", pages->ram->path,
 				    strerror(-err));
+		if (start + n < pages->ram->mf.pages && loop_check())
+			return -1;
+	}
+	return 0;
+}
+
+int pages_harvest(struct pager *pager, struct mf_harvested *sum)
+{
+	unsigned int i;
+
+	*sum = (struct mf_harvested){ 0 };
+	for (i = 0; i < pager->vm->rams; i++) {
+		struct pages *pages = &pager->pages[i];
+		struct mf_harvested one = { 0 };
+
+		if (harvest_file(pager, pages, &one))
+			return -1;
 		/* What a scan has left is among what there is now. */
 		sum->dirty += pages->owed ?
 			      bitmap_weight(pages->ram->mf.bitmap,

@@ -49,12 +49,25 @@ static int greet(struct sender *sender)
 	return hello_compare(&sender->vm, sender->welcome, conn->peer);
 }
 
+/* From here on nobody else migrates this VM, or throttles it. */
+static int track(struct vm *vm)
+{
+	int err = mf_start(vm->session);
+
+	if (err == -EBUSY)
+		return fail("another migration of this VM is under way here: its RAM is tracked already");
+	if (err)
+		return fail("the module cannot track the VM's RAM: %s",
+			    strerror(-err));
+	return 0;
+}
+
 static int migrate(struct sender *sender)
 {
 	const struct options *options = sender->options;
 	struct vm *vm = &sender->vm;
+	struct mf_harvested written;
 	unsigned int i;
-	int err;
 
 	if (vm_open(vm, options->qmp, false) || vm_need_ready(vm) ||
 	    vm_open_session(vm, FEATURES))
@@ -66,7 +79,12 @@ static int migrate(struct sender *sender)
 	sender->stats.was_running = vm->running;
 	for (i = 0; i < vm->rams; i++)
 		sender->stats.total_pages += vm->ram[i].mf.pages;
-	if (greet(sender) || vm_set_capabilities(vm) ||
+	/*
+	 * First: whoever migrates this VM already has set what QEMU must not
+	 * lose; and with much memory it takes seconds, for which nobody over
+	 * there need wait.
+	 */
+	if (track(vm) || greet(sender) || vm_set_capabilities(vm) ||
 	    guard_start(&sender->guard, vm, options->to, sender->session))
 		return -1;
 	pages_init(&sender->pager, vm, &sender->conn, &sender->progress);
@@ -76,16 +94,11 @@ static int migrate(struct sender *sender)
 	}
 	progress_start(&sender->progress, &sender->stats,
 		       &sender->conn.tx_bytes, options->json);
-	err = mf_start(vm->session);
-	if (err == -EBUSY)
-		return fail("another migration of this VM is under way here: its RAM is tracked already");
-	if (err)
-		return fail("the module cannot track the VM's RAM: %s",
-			    strerror(-err));
-	/* Now nobody else migrates this VM, or throttles it. */
 	if (throttle_start(&sender->throttle))
 		return -1;
-	if (precopy(sender) || switchover(sender))
+	/* What was written until now is copied in any case. */
+	if (pages_harvest(&sender->pager, &written) ||
+	    precopy(sender) || switchover(sender))
 		return -1;
 	return commit(sender);
 }
