@@ -25,6 +25,8 @@
 #define AHEAD_MS	5
 #define AHEAD_BYTES	(64 * 1024)
 #define AGAIN_NS	(300 * NSEC_PER_MSEC)
+/* Connections in turn that bring nothing, before it is given up. */
+#define MOST_FRUITLESS	8
 /* A new attempt finds a mended network sooner than an old one goes on. */
 #define ATTEMPT_NS	(2 * NSEC_PER_SEC)
 
@@ -206,6 +208,10 @@ static int push_run(struct sender *sender, unsigned int number, uint64_t page,
 				&pager->digests[k];
 			bool zero = digest->flags & MIGRATE_FAST_DIGEST_ZERO;
 
+			/* While the last ones were sent it was pulled. */
+			if (!bitmap_test(pager->pages[number].stale,
+					 digest->page))
+				continue;
 			/* Before anything waits: a fault may want it too. */
 			bitmap_clear(pager->pages[number].stale, digest->page);
 			sender->stats.supplied.pushed++;
@@ -455,10 +461,19 @@ static void count(struct sender *sender, uint64_t began)
 	prepage->hits = 0;
 }
 
+/* Pages on the way so far, and connections that led to an end. */
+static uint64_t progress(const struct sender *sender)
+{
+	const struct supplied *supplied = &sender->stats.supplied;
+
+	return supplied->pulled + supplied->pushed + sender->supply.complete;
+}
+
 int supply(struct sender *sender)
 {
 	const struct options *options = sender->options;
-	uint64_t began = now_ns();
+	uint64_t began = now_ns(), before = progress(sender), now;
+	unsigned int fruitless = 0;
 	char *text;
 	int ret;
 
@@ -467,7 +482,7 @@ int supply(struct sender *sender)
 		rate_set(&sender->rate, options->max_bandwidth);
 		sender->pager.gather.rate = &sender->rate;
 	}
-	/* An interrupt leaves the VM where it is: see left_behind(). */
+	/* An interrupt leaves the VM where it is: see commit_left_behind(). */
 	loop_uncancellable(false);
 	for (;;) {
 		ret = connected(sender) ? 0 : connect_again(sender);
@@ -480,10 +495,19 @@ int supply(struct sender *sender)
 			ret = check_frozen(sender) || verify(sender) ? -1 : 0;
 		if (!ret || loop_signal() || sender->supply.given_up)
 			break;
+		now = progress(sender);
+		fruitless = now == before ? fruitless + 1 : 0;
+		before = now;
+		/* It is not the network. */
+		if (fruitless == MOST_FRUITLESS)
+			break;
 		text = fail_take();
 		note("%s; connecting again", text);
 		free(text);
 		drop(sender);
+		ret = fruitless ? loop_sleep(AGAIN_NS) : 0;
+		if (ret)
+			break;
 	}
 	loop_uncancellable(true);
 	if (!ret && has_ended(sender))
