@@ -215,6 +215,21 @@ class Resume(Scenario):
             assert self.vm.status() == "running"
             self.work.guest = self.vm
 
+    def differs(self):
+        """--verify finds a lost page: both ends say so, and what is intact stays."""
+        with self.twin_test("a page that was lost is found afterwards: back") as twin:
+            move = Move(self.vm, twin, verify=True, recv_args=PATIENT,
+                        args=["--mode", "three-stage", *PATIENT],
+                        send_env=hooks("lose-page"))
+            assert move.send.wait(180) == SPLIT, move.text()
+            move.says(move.send, ["differ", "memory intact", "--word source"])
+            move.source_waits()
+            assert move.recv.wait(60) == SPLIT, move.text()
+            move.says(move.recv, ["not what it was"])
+            twin.kill()
+            assert resolve(move, "--word", "source").rc == FAILED
+            assert self.vm.status() == "running"
+
     def powered_off(self):
         """The guest shuts itself down over there: what it lacks, it will never want."""
         with self.twin_test("the guest powers itself off while memory follows it") as twin:
@@ -273,6 +288,7 @@ def main():
         with resume.test("the guest's own checks"):
             resume.work.verify()
         resume.host_died()
+        resume.differs()
         resume.given_up()
         resume.powered_off()
         return resume.finish()

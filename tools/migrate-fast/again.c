@@ -39,10 +39,10 @@ static bool reach_qemu(struct receiver *receiver)
  * What the recv before us has left to do: QEMU is told to run the VM, and
  * capabilities are put back.
  */
-static int finish_run(struct receiver *receiver, const json_t *record)
+static int finish_run(struct receiver *receiver, const json_t *record,
+		      bool reached)
 {
 	struct vm *vm = &receiver->vm;
-	bool reached = reach_qemu(receiver);
 
 	if (reached)
 		vm->caps_before = json_incref(json_object_get(record,
@@ -53,9 +53,14 @@ static int finish_run(struct receiver *receiver, const json_t *record)
 		vm_start_restoring(vm);
 		return 0;
 	}
-	if (!reached)
-		return fail("QEMU at %s does not answer, and has yet to be told that it may run the VM",
-			    receiver->options->qmp);
+	/* It waits for a page: only who serves it can end that. */
+	if (!reached) {
+		note("QEMU at %s does not answer, and may have to be told yet that it may run the VM: that is done when its memory is here",
+		     receiver->options->qmp);
+		receiver->stage = STAGE_RUNNING;
+		receiver->unconfirmed = true;
+		return 0;
+	}
 	receiver->stage = STAGE_PREPARED;
 	receiver->run_it = true;
 	return receiver_run(receiver);
@@ -69,11 +74,13 @@ static void restore_capabilities(struct receiver *receiver,
 	struct vm *vm = &receiver->vm;
 	char *text;
 
-	if (!before || vm->qmp.fd >= 0)
+	if (!before)
 		return;
-	vm->caps_before = json_incref(before);
-	if (reach_qemu(receiver) && !vm_restore_capabilities(vm))
-		return;
+	if (vm->qmp.fd >= 0 || reach_qemu(receiver)) {
+		vm->caps_before = json_incref(before);
+		if (!vm_restore_capabilities(vm))
+			return;
+	}
 	text = fail_take();
 	note("x-ignore-shared was left on in QEMU here: turn it off before QEMU migrates the VM by itself (%s)",
 	     text);
@@ -87,6 +94,7 @@ static int serve_again(struct receiver *receiver, const json_t *record)
 								"session"));
 	uint64_t lacking;
 	int listener, ret;
+	bool reached;
 
 	if (!hello_is_session(session))
 		return fail("a file in %s is damaged", RECORD_DIR);
@@ -107,7 +115,8 @@ static int serve_again(struct receiver *receiver, const json_t *record)
 		receiver->complete = true;
 		receiver->linger = 2 * options->timeout * NSEC_PER_MSEC;
 	}
-	if (finish_run(receiver, record))
+	reached = reach_qemu(receiver);
+	if (finish_run(receiver, record, reached))
 		return -1;
 	listener = address_listen(options->listen);
 	if (listener < 0)
@@ -116,7 +125,7 @@ static int serve_again(struct receiver *receiver, const json_t *record)
 	     session);
 	ret = serve(receiver, listener);
 	close(listener);
-	if (!ret)
+	if (!ret && !reached)
 		restore_capabilities(receiver, record);
 	return ret;
 }

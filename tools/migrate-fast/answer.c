@@ -77,6 +77,8 @@ static bool decide(struct asking *asking)
 	if (fail_text())
 		free(fail_take());
 	if (asking->known && receiver->stage == STAGE_PREPARED) {
+		if (!asking->back)
+			receiver_own(receiver);
 		ret = asking->back ? receiver_give_up(receiver) :
 				     receiver_run(receiver);
 		/* Not started, for whatever reason: then never. */
@@ -140,6 +142,8 @@ int answer(struct receiver *receiver, int listener)
 	case STAGE_GONE:
 		return fail("the VM was given back to the source");
 	default:
-		return fail("nobody has asked; the VM stays loaded and paused in this QEMU. If it runs at the source, quit this one; if the source has ended, let it run with QMP \"cont\"");
+		return fail(receiver->demand.active ?
+			    "nobody has asked; the VM stays loaded and paused in this QEMU, and a part of its memory is still at the source. Quit this one, and let it run there" :
+			    "nobody has asked; the VM stays loaded and paused in this QEMU. If it runs at the source, quit this one; if the source has ended, let it run with QMP \"cont\"");
 	}
 }

@@ -20,8 +20,6 @@
 #include "say.h"
 #include "sender.h"
 
-/* QEMU may wait for the locks of disk images that the peer still holds. */
-#define CONT_TRIES	50
 #define CANCEL_MS	5000
 #define QUIT_MS		10000
 #define ASK_EACH_NS	(500 * NSEC_PER_MSEC)
@@ -53,11 +51,16 @@ int commit_left_behind(struct sender *sender)
 	char *cause = fail_take();
 
 	sender->stats.result = RESULT_SPLIT;
-	if (sender->supply.complete)
+	if (sender->differ.count)
+		fail("the VM runs at %s, but not with the memory that it had here: %s. It stays paused here, memory intact. To go back to what it was when it was stopped, if its disks allow that: end the QEMU there, then migrate-fast resolve --qmp %s --word source",
+		     options->to, cause, options->qmp);
+	else if (sender->supply.complete)
 		fail("the VM runs at %s with all of its memory, but the end of the move was not confirmed (%s). It stays paused here, memory intact. When you have seen it run there: migrate-fast resolve --qmp %s --word destination. If that host has died, so has the VM, and what it did there is lost",
 		     options->to, cause, options->qmp);
-	fail("the VM runs at %s, but a part of its memory is still only here (%s). It stays paused here, memory intact. When the cause is mended: migrate-fast send --resume --qmp %s --to %s --session %s (and, if migrate-fast recv has ended there: migrate-fast recv --resume). If that host has died, so has the VM, and what it did there is lost",
-	     options->to, cause, options->qmp, options->to, sender->session);
+	else
+		fail("the VM runs at %s, but a part of its memory is still only here (%s). It stays paused here, memory intact. When the cause is mended: migrate-fast send --resume --qmp %s --to %s --session %s (and, if migrate-fast recv has ended there: migrate-fast recv --resume). If that host has died, so has the VM, and what it did there is lost",
+		     options->to, cause, options->qmp, options->to,
+		     sender->session);
 	free(cause);
 	return -1;
 }
@@ -178,32 +181,16 @@ static bool has_ended(void *arg)
 	       vm->migration == VM_MIGRATION_FAILED;
 }
 
-static int run_on(struct sender *sender)
+static int run_on(struct vm *vm)
 {
-	struct qmp *qmp = &sender->vm.qmp;
-	json_t *reply = NULL;
-	const char *desc;
-	int tries;
+	char *cause;
 
-	for (tries = 0; tries < CONT_TRIES; tries++) {
-		reply = qmp_try(qmp, "cont", NULL, QMP_MS);
-		if (!reply || !json_object_get(reply, "error"))
-			break;
-		if (tries + 1 < CONT_TRIES) {
-			json_decref(reply);
-			reply = NULL;
-			loop_sleep(100 * NSEC_PER_MSEC);
-		}
-	}
-	desc = json_string_value(json_object_get(
-			json_object_get(reply, "error"), "desc"));
-	if (reply && !desc) {
-		json_decref(reply);
+	if (!vm_cont(vm))
 		return 0;
-	}
+	cause = fail_take();
 	fail("the VM could not be resumed at the source: %s. Look at QEMU there (QMP \"query-status\", \"cont\")",
-	     desc ? desc : "QEMU does not answer");
-	json_decref(reply);
+	     cause);
+	free(cause);
 	return -1;
 }
 
@@ -231,7 +218,7 @@ void resume(struct sender *sender)
 	if (sender->stopped) {
 		if (fail_text())
 			free(fail_take());
-		if (run_on(sender)) {
+		if (run_on(vm)) {
 			stats->result = RESULT_STRANDED;
 			second = fail_take();
 			note("%s", second);

@@ -48,12 +48,38 @@ int receiver_give_up(struct receiver *receiver)
  * is absent, and will run the VM when it has it. Whatever becomes of the
  * connection, the VM is ours.
  */
-static void waits_for_memory(void)
+static void waits_for_memory(struct receiver *receiver)
 {
 	char *text = fail_take();
 
+	receiver->unconfirmed = true;
 	note("QEMU here waits for memory of the VM (%s)", text);
 	free(text);
+}
+
+void receiver_own(struct receiver *receiver)
+{
+	if (!receiver->demand.active || !record_write(receiver, true))
+		return;
+	/* What there is says that the VM is the source's. */
+	record_remove(receiver->session);
+	note("recv --resume will not work: %s", fail_text());
+	free(fail_take());
+}
+
+int receiver_confirm(struct receiver *receiver)
+{
+	struct vm *vm = &receiver->vm;
+
+	if (!receiver->unconfirmed)
+		return 0;
+	if (vm->qmp.fd < 0 && vm_attach(vm, receiver->options->qmp))
+		return -1;
+	if (vm_query_status(vm) ||
+	    (!vm->running && !vm->resumed && vm_cont(vm)))
+		return -1;
+	receiver->unconfirmed = false;
+	return 0;
 }
 
 int receiver_run(struct receiver *receiver)
@@ -72,7 +98,7 @@ int receiver_run(struct receiver *receiver)
 		reply = qmp_await(&vm->qmp, id, "cont",
 				  receiver->demand.active ? WAITS_MS : QMP_MS);
 		if (!reply && receiver->demand.active && !vm->qmp.gone)
-			waits_for_memory();
+			waits_for_memory(receiver);
 		else if (!reply) {
 			receiver->stage = STAGE_LOST;
 			return -1;

@@ -160,6 +160,8 @@ int place_compare(struct receiver *receiver, const struct wire_frame *frame,
 	if (!wrong)
 		return 0;
 	receiver->differs = true;
+	/* It will leave without a goodbye. */
+	receiver->linger = 2 * receiver->options->timeout * NSEC_PER_MSEC;
 	reply.type = WIRE_DIFFER;
 	return conn_send_frame(&receiver->conn, &reply, each);
 }

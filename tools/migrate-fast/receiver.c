@@ -141,6 +141,7 @@ static int welcome(struct receiver *receiver)
 							"verify"));
 	receiver->split = json_is_true(json_object_get(receiver->hello,
 						       "split"));
+	record_forget_others(receiver);
 	if (hello_compare(&receiver->vm, receiver->hello,
 			  receiver->conn.peer) ||
 	    check_memory(receiver) || vm_set_capabilities(&receiver->vm) ||
@@ -200,6 +201,7 @@ static int await(struct receiver *receiver, int listener)
 		text = fail_take();
 		note("not a migration: %s; listening on", text);
 		conn_farewell(conn, WIRE_FAIL, text);
+		receiver->cancelled = false;
 		memset(conn, 0, sizeof(*conn));
 		conn->sock = -1;
 		free(text);

@@ -33,6 +33,7 @@ struct receiver {
 	json_t *hello;
 	char session[HELLO_SESSION];
 	bool run_it;		/* it ran at the source */
+	bool unconfirmed;	/* ... and QEMU has yet to say that it runs here */
 	bool verify;		/* the source has announced that it compares */
 	bool split;		/* ... that the VM may run before all is here */
 	uint64_t rounds;
@@ -106,6 +107,16 @@ int takeover(struct receiver *receiver, int listener);
 int receiver_give_up(struct receiver *receiver);
 /* owner.c: lets the VM run here. */
 int receiver_run(struct receiver *receiver);
+/*
+ * owner.c: writes down that the VM is ours, if memory follows it. Before it
+ * runs: "recv --resume" must know.
+ */
+void receiver_own(struct receiver *receiver);
+/*
+ * owner.c: when nothing is absent any more, QEMU can answer: it runs the VM,
+ * or is told again. 0, or -1 after fail().
+ */
+int receiver_confirm(struct receiver *receiver);
 
 /* answer.c: tells who asks later what became of the session. */
 int answer(struct receiver *receiver, int listener);

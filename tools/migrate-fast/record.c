@@ -64,8 +64,7 @@ json_t *record_find(const char *qmp)
 	return found;
 }
 
-/* Another QEMU had this socket before, and has died with what it lacked. */
-static void forget_others(const struct receiver *receiver)
+void record_forget_others(const struct receiver *receiver)
 {
 	const char *session;
 	json_t *other;
@@ -98,14 +97,13 @@ int record_write(const struct receiver *receiver, bool committed)
 			 "session", receiver->session, "qmp", qmp,
 			 "committed", committed,
 			 "start", receiver->run_it &&
-			 receiver->stage != STAGE_RUNNING, "ram", ram,
+			 (receiver->stage != STAGE_RUNNING ||
+			  receiver->unconfirmed), "ram", ram,
 			 "capabilities", vm->caps_before);
 	free(qmp);
 	path_of(receiver->session, path);
 	snprintf(temporary, sizeof(temporary), "%s.new", path);
 	mkdir(RECORD_DIR, 0700);
-	if (!committed)
-		forget_others(receiver);
 	ret = json_dump_file(json, temporary, JSON_INDENT(1));
 	json_decref(json);
 	if (ret || rename(temporary, path))

@@ -19,6 +19,11 @@ struct vm;
 /* Writes, or writes again. @committed: the source has handed the VM over. */
 int record_write(const struct receiver *receiver, bool committed);
 void record_remove(const char *session);
+/*
+ * Removes those of other QEMUs that had the same socket, and have died with
+ * what they lacked.
+ */
+void record_forget_others(const struct receiver *receiver);
 /* The one of the QEMU at @qmp; NULL, without fail(), if there is none. */
 json_t *record_find(const char *qmp);
 /*

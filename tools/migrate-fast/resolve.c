@@ -100,11 +100,11 @@ static int end_here(struct vm *vm)
 	return EXIT_MOVED;
 }
 
-static int run_here(struct vm *vm)
+static int run_here(struct vm *vm, const char *why)
 {
 	json_t *reply;
 
-	if (!vm->running && qmp_do(&vm->qmp, "cont", NULL))
+	if (!vm->running && vm_cont(vm))
 		return -1;
 	/* It may have been seen elsewhere. */
 	reply = qmp_await(&vm->qmp, vm_announce(vm), "announce-self", QMP_MS);
@@ -114,7 +114,7 @@ static int run_here(struct vm *vm)
 	vm->caps_before = json_pack("[{s:s, s:b}]", "capability",
 				    "x-ignore-shared", "state", 0);
 	vm_restore_capabilities(vm);
-	printf("The VM runs here; the destination has given it up.\n");
+	printf("The VM runs here%s.\n", why);
 	return EXIT_FAILED;
 }
 
@@ -125,7 +125,7 @@ static int resolve(const struct options *options, struct vm *vm)
 	if (vm_open(vm, options->qmp, false))
 		return -1;
 	if (options->word && !strcmp(options->word, "source"))
-		return run_here(vm);
+		return run_here(vm, ", as you say");
 	if (options->word && vm->running)
 		return fail("the VM runs here: it cannot run at the destination as well. Nothing was changed");
 	if (options->word)
@@ -148,7 +148,7 @@ static int resolve(const struct options *options, struct vm *vm)
 		return EXIT_SPLIT;
 	case OUTCOME_GONE:
 		if (vm->running || vm_is_frozen(vm))
-			return run_here(vm);
+			return run_here(vm, "; the destination has given it up");
 		printf("The destination has given it up. The VM stays here, paused: it had been run on, and somebody has stopped it since.\n");
 		return EXIT_FAILED;
 	default:

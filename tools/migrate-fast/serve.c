@@ -164,6 +164,8 @@ int receiver_join(struct receiver *receiver, struct conn *from, bool pull)
 	if (conn_send(conn, WIRE_JOINED, 0, NULL, 0))
 		return -1;
 	if (!pull) {
+		/* It compares anew. */
+		receiver->differs = false;
 		receiver->joined = true;
 		receiver->pushed = false;
 		receiver->pulled = false;
@@ -224,6 +226,9 @@ static int conclude(struct receiver *receiver)
 		     (unsigned long long)lacking);
 		return tell_missing(receiver);
 	}
+	/* The source will end its QEMU when it hears that: is all well here? */
+	if (!has_ended(receiver) && receiver_confirm(receiver))
+		return -1;
 	if (!receiver->complete)
 		note(has_ended(receiver) ?
 		     "the VM has ended here: its guest has powered it off" :
@@ -292,6 +297,7 @@ static int end(struct receiver *receiver)
 	struct vm *vm = &receiver->vm;
 
 	if (vm->qmp.gone && !vm->powered_off) {
+		receiver->stage = STAGE_GONE;
 		record_remove(receiver->session);
 		fail("the VM's QEMU has ended here");
 		conn_farewell(&receiver->conn, WIRE_FAIL, fail_text());
@@ -302,9 +308,13 @@ static int end(struct receiver *receiver)
 			    receiver->options->qmp, receiver->options->listen,
 			    receiver->options->qmp);
 	record_remove(receiver->session);
+	if (vm_restore_capabilities(vm))
+		return -1;
+	if (receiver->differs)
+		return fail("the VM runs here with memory that is not what it was at the source, where it is paused, intact; send there says what to do");
 	if (!receiver->bye)
 		note("the source has not said goodbye: end its QEMU (migrate-fast resolve --word destination)");
-	return vm_restore_capabilities(vm);
+	return 0;
 }
 
 int serve(struct receiver *receiver, int listener)

@@ -78,10 +78,7 @@ int takeover(struct receiver *receiver, int listener)
 			return serve(receiver, listener);
 		return ret;
 	}
-	if (receiver->demand.active && record_write(receiver, true)) {
-		note("recv --resume will not work: %s", fail_text());
-		free(fail_take());
-	}
+	receiver_own(receiver);
 	/* Whatever becomes of the source now: the VM is ours. */
 	if (hook("committed"))
 		free(fail_take());

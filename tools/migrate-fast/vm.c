@@ -40,6 +40,10 @@ static const struct {
 	{ "block", false, false },
 };
 
+/* For locks of disk images. */
+#define CONT_TRIES	50
+#define CONT_NS		(100 * NSEC_PER_MSEC)
+
 #define NR_CAPABILITIES	(sizeof(capabilities) / sizeof(capabilities[0]))
 
 /* A string property of a QOM object; NULL without fail() if it has none. */
@@ -385,6 +389,30 @@ int vm_open_session(struct vm *vm, uint64_t features)
 							 MF_PAGE_SIZE));
 	}
 	return 0;
+}
+
+int vm_cont(struct vm *vm)
+{
+	const char *desc;
+	json_t *reply;
+	int tries;
+
+	for (tries = 1; ; tries++) {
+		reply = qmp_try(&vm->qmp, "cont", NULL, QMP_MS);
+		if (!reply)
+			return -1;
+		desc = json_string_value(json_object_get(
+				json_object_get(reply, "error"), "desc"));
+		if (!desc || tries == CONT_TRIES)
+			break;
+		json_decref(reply);
+		if (loop_sleep(CONT_NS))
+			return -1;
+	}
+	if (desc)
+		fail("QEMU refuses to run it: %s", desc);
+	json_decref(reply);
+	return fail_text() ? -1 : 0;
 }
 
 bool vm_is_frozen(const struct vm *vm)

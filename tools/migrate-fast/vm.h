@@ -73,6 +73,12 @@ int vm_take_status(struct vm *vm, json_int_t id);
  */
 bool vm_is_frozen(const struct vm *vm);
 
+/*
+ * Lets the VM run. QEMU may have to wait for locks of disk images that its
+ * peer still holds: tries for some seconds. 0, or -1 after fail().
+ */
+int vm_cont(struct vm *vm);
+
 /* Has QEMU closed its socket, and ended, as far as can be seen? */
 bool vm_is_gone(const struct vm *vm);
 
