@@ -172,6 +172,15 @@ class Refuse(Survivor):
                           ["send", "--qmp", "/x", "--to", "b:1", "--no-such-option"],
                           ["send", "--qmp", "/x", "--to", "b:1", "--max-downtime", "soon"],
                           ["send", "--qmp", "/x", "--to", "b:1", "--max-bandwidth", "-5"],
+                          ["send", "--qmp", "/x", "--to", "b:1", "--mode", "hybrid",
+                           "--no-postcopy"],
+                          ["send", "--qmp", "/x", "--to", "b:1", "--no-postcopy",
+                           "--allow-postcopy"],
+                          ["send", "--qmp", "/x", "--to", "b:1", "--session", 32 * "0"],
+                          ["send", "--qmp", "/x", "--to", "b:1", "--resume"],
+                          ["send", "--qmp", "/x", "--to", "b:1", "--timeout", "2000"],
+                          ["resolve", "--qmp", "/x", "--to", "b:1", "--session", "../x"],
+                          ["resolve", "--qmp", "/x", "--back", "--word", "source"],
                           ["recv", "--qmp", "/x", "--listen", ":1", "stray"]):
                 done = self.a.run(command(words))
                 assert done.rc == USAGE, f"{words}: {done}"

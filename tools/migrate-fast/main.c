@@ -26,7 +26,7 @@ const char *argp_program_version = "migrate-fast " MIGRATE_FAST_VERSION;
 	{ "qmp", OPT_QMP, "PATH", 0, "QMP socket of the VM's QEMU", 0 }
 #define TIMEOUT_OPTION \
 	{ "timeout", OPT_TIMEOUT, "MS", 0, \
-	  "The other side is lost after so long without a sign of life (default 10000)", 0 }
+	  "The other side is lost after so long without a sign of life (default 10000, at least 3000)", 0 }
 #define JSON_OPTION \
 	{ "json", OPT_JSON, NULL, 0, \
 	  "One JSON object per event and line on standard output; the last is the result", 0 }
@@ -187,7 +187,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		options->resume = true;
 		break;
 	case OPT_TIMEOUT:
-		parse_number(state, arg, "timeout", 1000, 3600000,
+		parse_number(state, arg, "timeout", 3000, 3600000,
 			     &options->timeout);
 		break;
 	case OPT_LINGER:
@@ -316,6 +316,15 @@ static void require(const struct command *command,
 	else if (command->run == cmd_resolve && !options->word &&
 		 (!options->to || !options->session))
 		missing = "--to HOST:PORT and --session ID, or --word";
+	else if (command->run == cmd_send && options->session &&
+		 !options->resume)
+		missing = "--resume with --session";
+	else if (command->run == cmd_resolve && options->word && options->back)
+		missing = "--back or --word, not both";
+	else if (command->run == cmd_send && options->no_postcopy &&
+		 (options->allow_postcopy || (options->mode != MODE_AUTO &&
+		  mode_may_split(options->mode))))
+		missing = "--mode auto or precopy with --no-postcopy, and no --allow-postcopy";
 	/* Nobody is slowed for what can simply follow. */
 	else if (command->run == cmd_send && options->throttle &&
 		 (options->resume || (options->mode == MODE_AUTO ?
