@@ -117,6 +117,8 @@ void progress_start(struct progress *progress, const struct stats *stats,
 		say_event(json_pack("{s:s, s:s, s:s, s:I}", "event", "start",
 				"session", stats->session, "mode", stats->mode,
 				"pages", (json_int_t)stats->total_pages));
+	else
+		note("session %s", stats->session);
 }
 
 void progress_done(struct progress *progress, uint64_t pages)

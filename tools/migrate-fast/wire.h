@@ -60,7 +60,8 @@
  *			 <-----------	JOINED, MISSING bitmap ..., MISSES n
  *	JOIN json "pull" ----------->	as above; faults are told again
  *
- * FAIL text ends the session from either side, at any time before COMMIT.
+ * FAIL text ends the session from either side before COMMIT, and post-copy
+ * for good after it: the VM's QEMU has ended, or what came cannot be used.
  * BEAT is sent by whoever has sent nothing for a second. A later connection
  * may ASK json what became of a session, gets an ANSWER json and says BYE.
  *
