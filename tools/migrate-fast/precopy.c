@@ -8,20 +8,8 @@
  * followed: after no round at all (postcopy), after one (three-stage), or
  * when rounds will not pay any more (hybrid; auto, if nothing else helps).
  *
- * The downtime that a stop would cost now is predicted from what was measured:
- *
- *	(dirty pages x share of them that has to be sent) / bandwidth
- *	+ dirty pages x time to digest one
- *	+ device state / bandwidth + round trips + FIXED_MS
- *
- * What more rounds would do is foretold from how fast the VM writes, pages
- * that it writes again counted once (curve.h): dirty pages are counted now and
- * then while a round goes on. So a VM that writes too fast is told from one
- * that writes the same few pages again and again after the first round, before
- * any page has travelled twice.
- *
  * The rounds end when
- *  - it is not above --max-downtime; or
+ *  - the downtime that is foretold (forecast.c) is not above --max-downtime; or
  *  - rounds do not pay any more (none of the last few has left clearly less
  *    than the best before it, or memory is the lesser part of the downtime
  *    already); or
@@ -45,8 +33,8 @@
  * fast as the VM wrote in the round before, plus FASTER, up to
  * --max-bandwidth: no faster than is of use.
  */
-#include "curve.h"
 #include "dirty.h"
+#include "forecast.h"
 #include "hook.h"
 #include "line.h"
 #include "say.h"
@@ -54,8 +42,6 @@
 #include "sender.h"
 #include "size.h"
 
-/* stop, save, load, cont of QEMU, as measured on hardware. */
-#define FIXED_MS	25
 /* Rounds in a row that did not pay. */
 #define PATIENCE	3
 /* A round pays if it leaves less than this part of the best before. */
@@ -64,94 +50,6 @@
 #define FASTER		(50 * 1000 * 1000 / 8)
 /* Times the VM's memory that may be sent in all. */
 #define MOST_COPIES	3
-/* Post-copy is welcome: a round that leaves more than this of the pages that
- * it sends is not worth waiting for.
- */
-#define WORTHWHILE	0.5
-/* Post-copy is the last resort: rounds are taken to need only this of the time
- * that they are foretold to take, and the curve has to have so many points.
- */
-#define DOUBT		0.7
-#define TELLING_POINTS	3
-/* Rounds that moved less tell nothing of the bandwidth. */
-#define TELLING_BYTES	(256 * 1024)
-
-struct forecast {
-	double bandwidth;	/* bytes per ms */
-	double raw_share;	/* pages sent of pages looked at */
-	double page_ms;		/* a dirty page costs so much */
-	double ram_ms, rest_ms;
-	struct curve curve;
-	uint64_t since;		/* the last harvest, or the start */
-	uint64_t idle_ns;	/* of the pager, at the last look */
-	struct pager *pager;
-};
-
-/* Now and then, while a round goes on: how much has been written? */
-static int count(struct ticker *ticker, uint64_t now)
-{
-	struct forecast *cast = ticker->arg;
-	double ms = (double)(now - cast->since) / 1e6;
-	uint64_t dirty;
-
-	if (!curve_due(&cast->curve, ms))
-		return 0;
-	if (dirty_count(cast->pager, &dirty))
-		return -1;
-	curve_add(&cast->curve, ms, dirty);
-	return 0;
-}
-
-static void learn(struct forecast *cast, const struct round *round, bool paced)
-{
-	uint64_t seen = round->pages.zero + round->pages.unchanged +
-			round->pages.raw;
-	double idle = (double)(cast->pager->idle_ns - cast->idle_ns) / 1e6;
-
-	cast->idle_ns = cast->pager->idle_ns;
-	if (round->wire_bytes >= TELLING_BYTES && round->ms > 0) {
-		/* The line waited while memory was zero, but has queues. */
-		double ms = round->ms - (idle < round->ms / 2 ?
-					 idle : round->ms / 2);
-		double rate = (double)round->wire_bytes / ms;
-
-		/* A round that was held back shows less than the line. */
-		if (paced)
-			cast->bandwidth = rate > cast->bandwidth ?
-					  rate : cast->bandwidth;
-		else
-			cast->bandwidth = cast->bandwidth > 0 ?
-					  (cast->bandwidth + rate) / 2 : rate;
-	}
-	/* Nothing is known of what was postponed: expect the worst. */
-	if (round->number > 1 && seen + round->postponed)
-		cast->raw_share = (double)(round->pages.raw +
-					   round->postponed) /
-				  (double)(seen + round->postponed);
-}
-
-static double predict(const struct sender *sender, struct forecast *cast,
-		      uint64_t dirty)
-{
-	double bandwidth = cast->bandwidth > 0 ? cast->bandwidth : 100000;
-	double hash_ms = 0;
-
-	if (sender->pager.hashed)
-		hash_ms = (double)sender->pager.hash_ns / 1e6 /
-			  (double)sender->pager.hashed;
-	cast->page_ms = hash_ms + cast->raw_share *
-			(MF_PAGE_SIZE + WIRE_HEADER) / bandwidth;
-	cast->ram_ms = (double)dirty * cast->page_ms;
-	cast->rest_ms = (double)sender->device_guess / bandwidth +
-			4 * sender->rtt_ms + FIXED_MS;
-	return cast->ram_ms + cast->rest_ms;
-}
-
-static bool within_limit(const struct sender *sender, double predicted)
-{
-	return sender->options->force_switchover ||
-	       predicted <= (double)sender->options->downtime_limit;
-}
 
 static int give_up(const struct round *last)
 {
@@ -196,31 +94,24 @@ static int run_round(struct sender *sender, struct round *round,
 {
 	struct pager *pager = &sender->pager;
 	struct mf_harvested sum;
-	uint64_t dirty;
 
 	if (round->number > 1) {
-		cast->since = now_ns();
-		if (pages_harvest(pager, &sum))
+		if (forecast_harvest(cast, &sum))
 			return -1;
-		curve_harvested(&cast->curve);
 		round->dirty = sum.dirty;
 		sender->stats.working_set = pages_working_set(pager);
 	}
 	if (scan_pages(pager, round->number == 1 ? SCAN_ALL : SCAN_DIRTY,
 		       round) ||
-	    sender_round_end(sender, round) || dirty_count(pager, &dirty))
+	    sender_round_end(sender, round) || forecast_count(cast))
 		return -1;
-	curve_add(&cast->curve, ms_since(cast->since), dirty);
 	/* Later rounds tell by themselves how much of it has to be sent. */
 	if (dirty_left(pager, &round->left) ||
 	    (round->number == 1 &&
 	     dirty_share(pager, round->left, &cast->raw_share)))
 		return -1;
-	learn(cast, round, sender->options->min_bandwidth);
 	sender->rtt_ms = line_rtt_ms(sender->conn.sock);
-	round->predicted_ms = predict(sender, cast, round->left);
-	round->next_left = curve_at(&cast->curve,
-				    (double)round->left * cast->page_ms);
+	forecast_learn(cast, sender, round);
 	return 0;
 }
 
@@ -241,48 +132,6 @@ static int split(struct sender *sender)
 	return 0;
 }
 
-/* With less than this to be gained memory does not follow the VM. */
-static double least_gain(const struct sender *sender,
-			 const struct forecast *cast, double predicted)
-{
-	const struct options *options = sender->options;
-
-	/* Nobody has asked for it: not for the lesser part of the downtime. */
-	if (options->mode == MODE_AUTO && !options->allow_postcopy &&
-	    within_limit(sender, predicted))
-		return cast->rest_ms;
-	return cast->rest_ms / 4;
-}
-
-/* Is it foretold that more rounds will not do? */
-static bool foretold(const struct sender *sender, const struct forecast *cast,
-		     const struct round *round)
-{
-	const struct options *options = sender->options;
-	double aim = (double)options->max_downtime - cast->rest_ms, ram_ms;
-	struct course course;
-
-	/* A paced round does not tell what the line carries. */
-	if (options->min_bandwidth)
-		return false;
-	if (options->mode == MODE_HYBRID || options->allow_postcopy)
-		return round->next_left > WORTHWHILE * (double)round->left;
-	if (curve_points(&cast->curve) < TELLING_POINTS)
-		return false;
-	course = curve_follow(&cast->curve, DOUBT * cast->page_ms,
-			      (double)round->left,
-			      aim > 0 ? aim / cast->page_ms : 0,
-			      (unsigned int)options->max_rounds -
-			      round->number);
-	ram_ms = course.left * cast->page_ms;
-	if (ram_ms <= aim ||
-	    ram_ms < least_gain(sender, cast, ram_ms + cast->rest_ms))
-		return false;
-	note("rounds of copying are foretold not to bring the downtime below %.0f ms: the VM goes first, and its memory follows",
-	     ram_ms + cast->rest_ms);
-	return true;
-}
-
 /* Would the VM be better off if its memory followed it? */
 static bool shall_split(struct sender *sender, const struct forecast *cast,
 			const struct round *round, unsigned int idle, bool last)
@@ -293,12 +142,12 @@ static bool shall_split(struct sender *sender, const struct forecast *cast,
 	    (options->mode == MODE_AUTO && options->no_postcopy))
 		return false;
 	/* What takes so long is not the memory. */
-	if (cast->ram_ms < least_gain(sender, cast, round->predicted_ms))
+	if (cast->ram_ms < forecast_least_gain(cast, sender, round->predicted_ms))
 		return false;
 	/* What was foretold may have been wrong. */
 	if (last || idle >= (options->mode == MODE_HYBRID ? 1 : PATIENCE))
 		return true;
-	return foretold(sender, cast, round);
+	return forecast_is_bad(cast, sender, round);
 }
 
 /* Before it is given up, or stopped for long. */
@@ -312,24 +161,15 @@ static bool shall_slow(const struct sender *sender, const struct forecast *cast,
 	       cast->rest_ms <= limit && round->predicted_ms > limit;
 }
 
-/* Has dirty pages counted, for as long as rounds go on. */
-static void start_counting(struct sender *sender, struct forecast *cast)
-{
-	cast->since = now_ns();
-	cast->pager = &sender->pager;
-	sender->counting = (struct ticker){ .tick = count, .arg = cast };
-	loop_add_ticker(&sender->counting);
-}
-
 static int rounds(struct sender *sender)
 {
-	struct forecast cast = { .raw_share = 1 };
+	struct forecast cast;
 	const struct options *options = sender->options;
 	struct throttle *throttle = &sender->throttle;
 	uint64_t total = sender->stats.total_pages, best = total, since = 0;
 	unsigned int idle = 0, patience;
 
-	start_counting(sender, &cast);
+	forecast_begin(&cast, sender);
 	pace(sender, NULL);
 	for (;;) {
 		struct round *round = sender_round(sender, false, total);
@@ -373,7 +213,7 @@ static int rounds(struct sender *sender)
 			return split(sender);
 		no_use = idle >= patience || cast.ram_ms < cast.rest_ms / 4;
 		if ((last || no_use) &&
-		    within_limit(sender, round->predicted_ms))
+		    sender_within_limit(sender, round->predicted_ms))
 			return 0;
 		if (no_use && cast.rest_ms > (double)options->downtime_limit)
 			return too_slow(&cast);

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What a stop would cost now, and what more rounds would make of it. */
+#ifndef FORECAST_H
+#define FORECAST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "curve.h"
+#include "pages.h"
+
+struct sender;
+
+struct forecast {
+	double bandwidth;	/* bytes per ms */
+	double raw_share;	/* pages sent of pages looked at */
+	double page_ms;		/* a dirty page costs so much */
+	double ram_ms, rest_ms;
+	struct curve curve;
+	uint64_t since;		/* the last harvest, or the start */
+	uint64_t idle_ns;	/* of the pager, at the last look */
+	struct pager *pager;
+	bool harvesting;	/* what is dirty is being taken */
+};
+
+/* Dirty pages are counted from now on, by .counting of @sender. */
+void forecast_begin(struct forecast *cast, struct sender *sender);
+/* pages_harvest(), with which the curve begins anew. */
+int forecast_harvest(struct forecast *cast, struct mf_harvested *sum);
+/* Counts what is dirty now, for the curve. */
+int forecast_count(struct forecast *cast);
+/* From a round that is over, for which the predictions are filled in. */
+void forecast_learn(struct forecast *cast, const struct sender *sender,
+		    struct round *round);
+/* With less than so many ms to be gained memory does not follow the VM. */
+double forecast_least_gain(const struct forecast *cast,
+			   const struct sender *sender, double predicted);
+/* Is it foretold that more rounds will not do? */
+bool forecast_is_bad(const struct forecast *cast, const struct sender *sender,
+		     const struct round *round);
+
+#endif /* FORECAST_H */
