@@ -61,6 +61,20 @@ static bool is_heard(void *arg)
 	return asking->heard || asking->conn.closed;
 }
 
+int answer_send(struct conn *conn, const char *state)
+{
+	json_t *reply = json_pack("{s:i, s:s, s:s}", "protocol", WIRE_VERSION,
+				  "version", "", "state", state);
+	char *text = need(json_dumps(reply, JSON_COMPACT));
+	int ret;
+
+	json_decref(reply);
+	ret = conn_send(conn, WIRE_ANSWER, 0, text, strlen(text));
+	free(text);
+	note("asked by the source, answered: %s", state);
+	return ret;
+}
+
 /*
  * Decides, if that is still open, and says what has become of it. True when
  * the source has heard the answer: who asked may have gone meanwhile.
@@ -69,8 +83,6 @@ static bool decide(struct asking *asking)
 {
 	struct receiver *receiver = asking->receiver;
 	const char *state = "unknown";
-	json_t *reply;
-	char *text;
 	int ret;
 
 	conn_pause(&asking->conn, true);
@@ -93,16 +105,10 @@ static bool decide(struct asking *asking)
 			"split" : "running";
 	else if (asking->known && receiver->stage == STAGE_GONE)
 		state = "gone";
-	reply = json_pack("{s:i, s:s, s:s}", "protocol", WIRE_VERSION,
-			  "version", "", "state", state);
-	text = need(json_dumps(reply, JSON_COMPACT));
-	json_decref(reply);
-	ret = conn_send(&asking->conn, WIRE_ANSWER, 0, text, strlen(text));
-	free(text);
+	ret = answer_send(&asking->conn, state);
 	asking->conn.expected = true;
 	if (!ret)
 		loop_until(is_heard, asking, ASK_MS);
-	note("asked by the source, answered: %s", state);
 	return asking->heard && strcmp(state, "unknown");
 }
 

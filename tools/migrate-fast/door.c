@@ -51,9 +51,6 @@ static int on_ask(struct door_guest *guest, json_t *json)
 {
 	struct receiver *receiver = guest->door->receiver;
 	const char *state = "unknown";
-	json_t *reply;
-	char *text;
-	int ret;
 
 	if (knows_session(guest, json) && receiver->stage == STAGE_RUNNING)
 		state = receiver->complete ? "running" : "split";
@@ -61,14 +58,7 @@ static int on_ask(struct door_guest *guest, json_t *json)
 	if (knows_session(guest, json) && receiver->complete)
 		receiver->linger = 2 * receiver->options->timeout *
 				   NSEC_PER_MSEC;
-	reply = json_pack("{s:i, s:s, s:s}", "protocol", WIRE_VERSION,
-			  "version", "", "state", state);
-	text = need(json_dumps(reply, JSON_COMPACT));
-	json_decref(reply);
-	ret = conn_send(&guest->conn, WIRE_ANSWER, 0, text, strlen(text));
-	free(text);
-	note("asked by the source, answered: %s", state);
-	return ret;
+	return answer_send(&guest->conn, state);
 }
 
 static int on_frame(struct conn *conn, const struct wire_frame *frame,

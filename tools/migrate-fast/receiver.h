@@ -120,5 +120,7 @@ int receiver_confirm(struct receiver *receiver);
 
 /* answer.c: tells who asks later what became of the session. */
 int answer(struct receiver *receiver, int listener);
+/* answer.c: running, split, gone or unknown. */
+int answer_send(struct conn *conn, const char *state);
 
 #endif /* RECEIVER_H */
