@@ -14,16 +14,10 @@
 #include "bits.h"
 #include "hook.h"
 #include "line.h"
+#include "push.h"
 #include "say.h"
 #include "sender.h"
 
-/* Pages pushed together take about so long: a fault has to wait for them. */
-#define PUSH_MS		3
-#define PUSH_LEAST	8
-#define PUSH_MOST	512
-/* The push keeps the line busy for so long ahead, and at least so much. */
-#define AHEAD_MS	5
-#define AHEAD_BYTES	(64 * 1024)
 #define AGAIN_NS	(300 * NSEC_PER_MSEC)
 /* Connections in turn that bring nothing, before it is given up. */
 #define MOST_FRUITLESS	8
@@ -188,123 +182,6 @@ int supply_stale(struct sender *sender)
 	return conn_send(conn, WIRE_DEMAND, stale, NULL, 0);
 }
 
-/* Sends @n neighbours, less those that are zero. */
-static int push_run(struct sender *sender, unsigned int number, uint64_t page,
-		    uint64_t n)
-{
-	struct pager *pager = &sender->pager;
-	struct ram *ram = &sender->vm.ram[number];
-	uint64_t end = page + n, at = page;
-	int64_t got, k;
-
-	while (at < end) {
-		got = mf_hash(sender->vm.session, &ram->mf, 0, at, end - at, 0,
-			      pager->digests, PUSH_MOST, &at);
-		if (got < 0)
-			return fail("cannot read %s: %s", ram->path,
-				    strerror((int)-got));
-		for (k = 0; k < got; k++) {
-			const struct migrate_fast_digest *digest =
-				&pager->digests[k];
-			bool zero = digest->flags & MIGRATE_FAST_DIGEST_ZERO;
-
-			/* While the last ones were sent it was pulled. */
-			if (!bitmap_test(pager->pages[number].stale,
-					 digest->page))
-				continue;
-			/* Before anything waits: a fault may want it too. */
-			bitmap_clear(pager->pages[number].stale, digest->page);
-			sender->stats.supplied.pushed++;
-			sender->stats.supplied.zero += zero;
-			if (zero ? gather_zero(&pager->gather, number,
-					       digest->page) :
-				   gather_page(&pager->gather, number,
-					       digest->page))
-				return -1;
-			if (!zero)
-				pages_sent(pager, number, digest->page);
-		}
-	}
-	return 0;
-}
-
-/*
- * What lies in queues of the network delays the answers to faults: no more
- * of it than keeps the line busy.
- */
-static int wait_for_room(struct sender *sender)
-{
-	struct conn *conn = &sender->conn;
-
-	for (;;) {
-		uint64_t ahead = line_in_flight(conn->sock);
-
-		if (ahead <= AHEAD_BYTES ||
-		    ahead <= line_window(conn->sock, AHEAD_MS))
-			return loop_check();
-		if (loop_once(2))
-			return -1;
-	}
-}
-
-static void tell_progress(struct sender *sender)
-{
-	const struct supplied *supplied = &sender->stats.supplied;
-	uint64_t sent = supplied->pulled + supplied->pushed -
-			sender->supply.before;
-
-	if (sent <= sender->supply.lacking)
-		progress_done(&sender->progress, sender->stats.total_pages -
-			      (sender->supply.lacking - sent));
-}
-
-static uint64_t push_pages(const struct sender *sender)
-{
-	uint64_t n = line_rate(sender->conn.sock) * PUSH_MS / 1000 / MF_PAGE_SIZE;
-
-	return n < PUSH_LEAST ? PUSH_LEAST : n > PUSH_MOST ? PUSH_MOST : n;
-}
-
-/* For tests: at the first pages, and half way. */
-static int hold(struct sender *sender)
-{
-	const struct supplied *supplied = &sender->stats.supplied;
-	struct supply *supply = &sender->supply;
-
-	if (!supply->first) {
-		supply->first = true;
-		if (hook("push"))
-			return -1;
-	}
-	if (supply->half || 2 * (supplied->pulled + supplied->pushed) <
-	    supplied->stale)
-		return 0;
-	supply->half = true;
-	return hook("half");
-}
-
-static int push(struct sender *sender)
-{
-	struct supply *supply = &sender->supply;
-	unsigned int ram;
-	uint64_t page, n;
-
-	while (!supply->complete) {
-		n = prepage_next(&supply->prepage, push_pages(sender), &ram,
-				 &page);
-		if (!n)
-			break;
-		if (push_run(sender, ram, page, n) ||
-		    gather_flush(&sender->pager.gather) ||
-		    wait_for_room(sender))
-			return -1;
-		tell_progress(sender);
-		if (hold(sender))
-			return -1;
-	}
-	return 0;
-}
-
 static bool is_pulled(void *arg)
 {
 	return pull_idle(&((struct sender *)arg)->supply.pull);
@@ -325,7 +202,7 @@ static int bring(struct sender *sender)
 	while (!supply->complete) {
 		/* Told again if something went astray, which nothing should. */
 		supply->misses = false;
-		if (push(sender) || loop_until(is_pulled, sender, 0) ||
+		if (push_all(sender) || loop_until(is_pulled, sender, 0) ||
 		    hook("pushed") ||
 		    conn_send(&sender->conn, WIRE_PUSHED, 0, NULL, 0) ||
 		    conn_send(&supply->pull.conn, WIRE_PUSHED, 0, NULL, 0) ||
