@@ -412,7 +412,12 @@ static struct mf_absent *absent_new(u64 pages)
 	return absent;
 }
 
-/* Make room for so many pages; only while none is absent. */
+/*
+ * Make room for so many pages: the file may have grown since pages of it became
+ * absent. Who looks at the old bits meanwhile does not see what is marked in
+ * the new ones; DEMAND waits for him then. Nor does he miss that a page has
+ * come: he is in a wait queue by then, where its fill looks afterwards.
+ */
 int mf_fill_resize(struct mf_fill *fill, u64 pages)
 {
 	struct mf_absent *old, *absent;
@@ -424,6 +429,8 @@ int mf_fill_resize(struct mf_fill *fill, u64 pages)
 	absent = absent_new(pages);
 	if (!absent)
 		return -ENOMEM;
+	memcpy(absent->bits, old->bits,
+	       BITS_TO_LONGS(old->pages) * sizeof(long));
 	rcu_assign_pointer(fill->absent, absent);
 	kvfree_rcu(old, rcu);
 	return 0;

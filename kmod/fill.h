@@ -23,7 +23,8 @@ struct mf_session;
 /**
  * struct mf_absent - which pages are absent
  * @rcu: freed when a longer one has taken its place
- * @pages: length in pages; what lies behind is never absent
+ * @pages: length in pages, at least up to the last absent one; a file can be
+ *	longer, or have become shorter, and what lies behind is not absent
  * @bits: one bit for a page
  */
 struct mf_absent {
@@ -51,7 +52,8 @@ struct mf_want {
  * @lock: whoever changes what is absent holds it, all the time from looking at
  *	a bit until the page is what the bit says
  * @absent: which pages are; bits are set and cleared under @lock and read
- *	under rcu_read_lock(). Exchanged only while no page is absent
+ *	under rcu_read_lock(). When the file has grown DEMAND exchanges it for a
+ *	longer one with the same bits, before it sets any
  * @count: absent pages; under @lock, read by anybody
  * @marking: a DEMAND is about to make pages absent
  * @collapse: of the file; refused while @count or @marking

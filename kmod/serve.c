@@ -168,7 +168,7 @@ static int become_server(struct mf_session *session, struct mf_member *member,
 	mutex_lock(&fill->lock);
 	if (fill->aborted)
 		err = -ECANCELED;
-	else if (!err && !fill->count)
+	else if (!err)
 		err = mf_fill_resize(fill, member->pages);
 	if (!err)
 		err = take_over(session, fill, arg->ram);
