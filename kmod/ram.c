@@ -249,6 +249,28 @@ static int lock_present(struct inode *inode, loff_t from, loff_t to,
 }
 
 /*
+ * The same for a write. Where one that appends begins is known only with the
+ * lock held, and may be another place after having waited without it.
+ */
+static int lock_to_write(struct kiocb *iocb, const struct iov_iter *from)
+{
+	struct inode *inode = file_inode(iocb->ki_filp);
+	bool append = iocb->ki_flags & IOCB_APPEND;
+	loff_t pos = iocb->ki_pos;
+	int err;
+
+	for (;;) {
+		if (append)
+			pos = i_size_read(inode);
+		err = lock_present(inode, pos, pos + iov_iter_count(from),
+				   false);
+		if (err || !append || i_size_read(inode) == pos)
+			return err;
+		inode_unlock(inode);
+	}
+}
+
+/*
  * The bytes may come from a page that is absent itself. To wait for it with
  * the inode lock held would keep everybody from filling it: @nofault writes
  * what can be read without waiting.
@@ -261,8 +283,7 @@ static ssize_t write_once(struct kiocb *iocb, struct iov_iter *from,
 	loff_t pos, done;
 	ssize_t ret;
 
-	ret = lock_present(inode, iocb->ki_pos,
-			   iocb->ki_pos + iov_iter_count(from), false);
+	ret = lock_to_write(iocb, from);
 	if (ret)
 		return ret;
 	ret = generic_write_checks(iocb, from);

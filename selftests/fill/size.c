@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The size of a file some of whose pages are absent: it grows from one server
- * to the next.
+ * to the next, it ends within a page, and somebody appends to it.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -12,6 +13,10 @@
 #include "mf_fixture.h"
 
 #define PAGES 200UL
+/* A file that ends within a page, and where. */
+#define LAST 10UL
+#define TAIL 100
+#define BYTES (LAST * MF_PAGE + TAIL)
 
 FIXTURE(size)
 {
@@ -50,6 +55,13 @@ static int resize(struct mf_vm *vm, size_t bytes)
 	rc = mf_add(vm->session, vm->fd, &add);
 	vm->ram = add.ram;
 	return rc;
+}
+
+static long size_of(const struct mf_vm *vm)
+{
+	struct stat stat;
+
+	return fstat(vm->fd, &stat) ? -errno : (long)stat.st_size;
 }
 
 /* Page 0 was left absent; all of the longer file becomes so. */
@@ -103,6 +115,76 @@ TEST_F(size, what_grows_is_present)
 	EXPECT_STREQ("128-129,131-191,200-299", mf_absent(&self->vm));
 	EXPECT_EQ(163, mf_fill(&self->vm, 0, 300, 2));
 	EXPECT_EQ(-1, mf_stamp_differs(mf_page(&self->vm, 299), 299, 2));
+}
+
+static int appends(struct mf_vm *vm, size_t page)
+{
+	int fd = open(vm->path, O_WRONLY | O_APPEND);
+
+	if (fd < 0)
+		return errno;
+	return write(fd, "appended", 8) == 8 ? 0 : errno;
+}
+
+/* The page that it appends to is to come yet. */
+TEST_F(size, an_append_waits)
+{
+	unsigned char bytes[MF_PAGE], want[MF_PAGE];
+	struct migrate_fast_fault fault;
+	pid_t pid;
+
+	ASSERT_EQ(0, resize(&self->vm, BYTES));
+	ASSERT_EQ(1, mf_demand(&self->vm, LAST, 1));
+	pid = mf_touch_start(&self->vm, appends, 0);
+	ASSERT_EQ(1, mf_fault(&self->vm, &fault, 5000)) {
+		TH_LOG("it ended with %d", mf_touch_end(pid));
+	}
+	EXPECT_EQ(LAST, fault.page);
+	EXPECT_TRUE(fault.flags & MIGRATE_FAST_FAULT_WRITE);
+	EXPECT_TRUE(mf_touch_waits(pid));
+	EXPECT_EQ(BYTES, size_of(&self->vm));
+	EXPECT_EQ(1, mf_fill(&self->vm, LAST, 1, 2));
+	EXPECT_EQ(0, mf_touch_end(pid));
+	EXPECT_EQ(BYTES + 8, size_of(&self->vm));
+	ASSERT_EQ(TAIL + 8, pread(self->vm.fd, bytes, MF_PAGE, LAST * MF_PAGE));
+	mf_stamp(want, LAST, 1, 2);
+	memcpy(want + TAIL, "appended", 8);
+	EXPECT_EQ(0, memcmp(want, bytes, TAIL + 8));
+}
+
+/* Where the descriptor was before is of no interest. */
+TEST_F(size, an_append_waits_for_nothing_else)
+{
+	struct migrate_fast_fault fault;
+	pid_t pid;
+
+	ASSERT_EQ(0, resize(&self->vm, BYTES));
+	ASSERT_EQ(LAST, mf_demand(&self->vm, 0, LAST));
+	pid = mf_touch_start(&self->vm, appends, 0);
+	EXPECT_EQ(0, mf_touch_end(pid));
+	EXPECT_EQ(0, mf_fault(&self->vm, &fault, 0));
+	EXPECT_EQ(BYTES + 8, size_of(&self->vm));
+}
+
+/* Two wait to append, and both do. */
+TEST_F(size, appends_lose_nothing)
+{
+	unsigned char bytes[MF_PAGE];
+	pid_t pids[2];
+	int i;
+
+	ASSERT_EQ(0, resize(&self->vm, BYTES));
+	ASSERT_EQ(1, mf_demand(&self->vm, LAST, 1));
+	for (i = 0; i < 2; i++)
+		pids[i] = mf_touch_start(&self->vm, appends, 0);
+	for (i = 0; i < 2; i++)
+		EXPECT_TRUE(mf_touch_waits(pids[i]));
+	EXPECT_EQ(1, mf_fill(&self->vm, LAST, 1, 2));
+	for (i = 0; i < 2; i++)
+		EXPECT_EQ(0, mf_touch_end(pids[i]));
+	ASSERT_EQ(TAIL + 16, pread(self->vm.fd, bytes, MF_PAGE,
+				   LAST * MF_PAGE));
+	EXPECT_EQ(0, memcmp(bytes + TAIL, "appendedappended", 16));
 }
 
 TEST_HARNESS_MAIN
