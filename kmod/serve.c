@@ -247,6 +247,8 @@ int mf_session_demand(struct mf_session *session,
  * Bytes of absent pages [@start, @end), which do not touch pages that are
  * present: the page cache fills a new page under its lock, so that nobody
  * sees half of it, and the bits keep everybody off the rest of a large folio.
+ * What would lie behind the end of the file is left out: the write would move
+ * it. The caller holds the inode lock of ours, so it stays where it is.
  * Return: pages that are complete, or an error if there is none.
  */
 static long write_pages(struct mf_ram *ram, u64 start, u64 end,
@@ -256,8 +258,10 @@ static long write_pages(struct mf_ram *ram, u64 start, u64 end,
 	struct iov_iter iter;
 	loff_t pos = start << PAGE_SHIFT;
 	unsigned int i, nr = end - start;
-	ssize_t ret;
+	ssize_t bytes, ret;
 
+	bytes = min_t(loff_t, i_size_read(file_inode(ram->shmem)) - pos,
+		      (loff_t)nr << PAGE_SHIFT);
 	bvec = kmalloc_array(nr, sizeof(*bvec), GFP_KERNEL);
 	if (!bvec)
 		return -ENOMEM;
@@ -266,9 +270,11 @@ static long write_pages(struct mf_ram *ram, u64 start, u64 end,
 			.bv_page = pages[i],
 			.bv_len = PAGE_SIZE,
 		};
-	iov_iter_bvec(&iter, ITER_SOURCE, bvec, nr, (size_t)nr << PAGE_SHIFT);
+	iov_iter_bvec(&iter, ITER_SOURCE, bvec, nr, bytes);
 	ret = mf_iter_write(ram->shmem, &iter, &pos);
 	kfree(bvec);
+	if (ret == bytes)
+		return nr;
 	if (ret >= 0 && ret < PAGE_SIZE)
 		ret = -ENOSPC;
 	return ret < 0 ? ret : ret >> PAGE_SHIFT;

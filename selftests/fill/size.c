@@ -117,6 +117,45 @@ TEST_F(size, what_grows_is_present)
 	EXPECT_EQ(-1, mf_stamp_differs(mf_page(&self->vm, 299), 299, 2));
 }
 
+/* Bytes behind the end are brought as well, and belong to nothing. */
+TEST_F(size, a_fill_does_not_grow_it)
+{
+	unsigned char bytes[2 * MF_PAGE], want[MF_PAGE];
+	size_t i;
+
+	ASSERT_EQ(0, resize(&self->vm, BYTES));
+	mf_stamp(self->vm.map, 0, LAST, 1);
+	ASSERT_EQ(3, mf_demand(&self->vm, LAST - 2, 3));
+	EXPECT_EQ(3, mf_fill(&self->vm, LAST - 2, 3, 2));
+	EXPECT_EQ(BYTES, size_of(&self->vm));
+	mf_stamp(want, LAST, 1, 2);
+	ASSERT_EQ(TAIL, pread(self->vm.fd, bytes, sizeof(bytes),
+			      LAST * MF_PAGE));
+	EXPECT_EQ(0, memcmp(want, bytes, TAIL));
+	EXPECT_EQ(0, pread(self->vm.fd, bytes, sizeof(bytes), BYTES));
+	EXPECT_EQ(BYTES, lseek(self->vm.fd, 0, SEEK_END));
+	EXPECT_EQ(-1, mf_stamp_differs(mf_page(&self->vm, LAST - 1), LAST - 1,
+				       2));
+	/* What was behind the end of a file reads as zeroes when it grows. */
+	ASSERT_EQ(0, ftruncate(self->vm.fd, (LAST + 1) * MF_PAGE));
+	ASSERT_EQ(MF_PAGE, pread(self->vm.fd, bytes, MF_PAGE, LAST * MF_PAGE));
+	EXPECT_EQ(0, memcmp(want, bytes, TAIL));
+	for (i = TAIL; i < MF_PAGE && !bytes[i]; i++)
+		;
+	EXPECT_EQ(MF_PAGE, i);
+}
+
+/* The last page alone. */
+TEST_F(size, a_fill_of_the_last_page_is_complete)
+{
+	ASSERT_EQ(0, resize(&self->vm, BYTES));
+	ASSERT_EQ(1, mf_demand(&self->vm, LAST, 1));
+	EXPECT_EQ(1, mf_fill(&self->vm, LAST, 1, 2));
+	EXPECT_EQ(BYTES, size_of(&self->vm));
+	EXPECT_STREQ("", mf_absent(&self->vm));
+	EXPECT_EQ(TAIL, mf_stamp_differs(mf_page(&self->vm, LAST), LAST, 2));
+}
+
 static int appends(struct mf_vm *vm, size_t page)
 {
 	int fd = open(vm->path, O_WRONLY | O_APPEND);

@@ -443,7 +443,9 @@ struct migrate_fast_fault {
  * Pages that are not absent are left alone: what the guest wrote is never
  * overwritten, however late a fill comes. To fill is not to write: a file
  * that is tracked does not report it. 512 pages at a time, from a multiple
- * of 512 on, become one large folio where the mount's huge= says so.
+ * of 512 on, become one large folio where the mount's huge= says so. Of the
+ * last page of a file that ends within it only the bytes up to there count:
+ * to fill changes no size.
  *
  * Only the server may call it, from any number of threads.
  * Errors: ENOENT no such @ram; EINVAL the range is empty or leaves the file,
