@@ -195,13 +195,16 @@ static int become_server(struct mf_session *session, struct mf_member *member,
 	return err;
 }
 
-/* The caller's bitmap, all of it: a bad address marks nothing. */
+/*
+ * The caller's bitmap, all of it: a bad address marks nothing. NULL: there is
+ * none, or not a bit in it (the range can be empty, at the end of the file).
+ */
 static unsigned long *copy_bitmap(u64 user, u64 pages)
 {
 	size_t bytes = BITS_TO_LONGS(pages) * sizeof(long);
 	unsigned long *bitmap;
 
-	if (!user)
+	if (!user || !pages)
 		return NULL;
 	bitmap = __vmalloc(bytes, GFP_KERNEL_ACCOUNT);
 	if (!bitmap)

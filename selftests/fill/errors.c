@@ -86,6 +86,23 @@ TEST_F(errors, demand)
 	EXPECT_STREQ("", mf_absent(&self->vm));
 }
 
+/* Nothing is asked for where a file ends that has whole words of bits. */
+TEST_F(errors, of_no_page)
+{
+	mf_vm_close(&self->vm);
+	ASSERT_EQ(0, mf_vm_open(&self->vm, 128, "huge=never"));
+	memset(self->bits, 0xff, sizeof(self->bits));
+	DEMAND(0, .start = 128, .bitmap = BITS);
+	ABSENT(0, .start = 128, .bitmap = BITS);
+	EXPECT_STREQ("", mf_absent(&self->vm));
+	EXPECT_EQ(0, mf_absent_state(&self->vm).state);
+	ASSERT_EQ(3, mf_demand(&self->vm, 5, 3));
+	DEMAND(0, .start = 128, .bitmap = BITS);
+	ABSENT(0, .start = 128, .bitmap = BITS);
+	EXPECT_EQ(~0ULL, self->bits[0]);
+	EXPECT_STREQ("5-7", mf_absent(&self->vm));
+}
+
 TEST_F(errors, demand_with_bad_memory_marks_nothing)
 {
 	__u64 *bits = mmap(NULL, 2 * MF_PAGE, PROT_READ | PROT_WRITE,
