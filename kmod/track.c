@@ -337,7 +337,7 @@ static u64 next_dirty(const struct mf_track *track, u64 word, u64 end)
  * lost when a signal ends it early.
  *
  * Context: may sleep; the caller lets in one at a time. Return: 0, or -EINTR
- * when nothing was looked at.
+ * when nothing was looked at though there was something.
  */
 int mf_track_harvest(struct mf_ram *ram, struct mf_track *track, u64 start,
 		     u64 pages, struct mf_harvest *harvest)
@@ -370,7 +370,5 @@ int mf_track_harvest(struct mf_ram *ram, struct mf_track *track, u64 start,
 	trace_migrate_fast_harvest(file_inode(ram->shmem)->i_ino, start,
 				   harvest->next - start, harvest->dirty,
 				   harvest->carried);
-	if (harvest->next == start)
-		return -EINTR;
-	return 0;
+	return pages && harvest->next == start ? -EINTR : 0;
 }

@@ -55,6 +55,31 @@ TEST_F(harvest, of_a_range)
 	EXPECT_STREQ("1-63,192-959", mf_harvest(&self->vm));
 }
 
+/* Where a file ends whose length is a multiple of 64: there is nothing. */
+TEST_F(harvest, of_no_page)
+{
+	struct migrate_fast_peek peek = { .start = 128 };
+	struct migrate_fast_harvest h = { .start = 128 };
+	struct migrate_fast_digest digest;
+	struct migrate_fast_hash hash = {
+		.start = 128, .digests = (uintptr_t)&digest, .max = 1,
+	};
+
+	mf_vm_close(&self->vm);
+	ASSERT_EQ(0, mf_vm_open(&self->vm, 128, NULL));
+	ASSERT_EQ(0, mf_start(self->vm.session));
+	memset(self->vm.map, 1, 128 * MF_PAGE);
+	EXPECT_EQ(0, mf_ioctl(self->vm.session, MIGRATE_FAST_HARVEST, &h));
+	EXPECT_EQ(128, h.next);
+	EXPECT_EQ(0, h.dirty + h.carried);
+	EXPECT_EQ(0, mf_ioctl(self->vm.session, MIGRATE_FAST_PEEK, &peek));
+	EXPECT_EQ(0, peek.dirty);
+	EXPECT_EQ(0, mf_ioctl(self->vm.session, MIGRATE_FAST_HASH, &hash));
+	EXPECT_EQ(128, hash.next);
+	EXPECT_EQ(0, hash.count);
+	EXPECT_STREQ("0-127", mf_harvest(&self->vm));
+}
+
 TEST_F(harvest, ors_into_the_bitmap)
 {
 	struct migrate_fast_harvest h = {};

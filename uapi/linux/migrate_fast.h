@@ -24,6 +24,8 @@
  *    call in place, as with read(2).
  *  - All may sleep. Long ones can be interrupted: they then return success
  *    with less done than asked for, or EINTR when nothing was done.
+ *  - "To the end of the file" can be nothing: @start is the end then, the call
+ *    succeeds, and so says @next where there is one.
  */
 #ifndef _UAPI_LINUX_MIGRATE_FAST_H
 #define _UAPI_LINUX_MIGRATE_FAST_H
