@@ -271,12 +271,13 @@ static int lock_to_write(struct kiocb *iocb, const struct iov_iter *from)
 }
 
 /*
- * The bytes may come from a page that is absent itself. To wait for it with
- * the inode lock held would keep everybody from filling it: @nofault writes
- * what can be read without waiting.
+ * When the bytes come is up to the owner of the memory that they are in: it can
+ * be an absent page itself, or served by a userfaultfd or FUSE. To wait for
+ * them with the inode lock held would keep everybody else from the file, those
+ * who fill it and those who end tracking included. So only what can be read
+ * without waiting is written.
  */
-static ssize_t write_once(struct kiocb *iocb, struct iov_iter *from,
-			  bool nofault)
+static ssize_t write_once(struct kiocb *iocb, struct iov_iter *from)
 {
 	struct inode *inode = file_inode(iocb->ki_filp);
 	struct mf_ram *ram = inode_ram(inode);
@@ -298,11 +299,9 @@ static ssize_t write_once(struct kiocb *iocb, struct iov_iter *from,
 	if (ret)
 		goto unlock;
 	done = pos + iov_iter_count(from);
-	if (nofault)
-		pagefault_disable();
+	pagefault_disable();
 	ret = mf_iter_write(ram->shmem, from, &iocb->ki_pos);
-	if (nofault)
-		pagefault_enable();
+	pagefault_enable();
 	/*
 	 * A short write may have touched the page after the last byte that it
 	 * owns up to.
@@ -317,26 +316,24 @@ unlock:
 	return ret;
 }
 
+/* Bytes are waited for in between; others may write meanwhile. */
 static ssize_t ram_write_iter(struct kiocb *iocb, struct iov_iter *from)
 {
-	struct mf_ram *ram = file_ram(iocb->ki_filp);
-	ssize_t done = 0, ret;
+	ssize_t done = 0, ret = 0;
+	size_t next;
 
-	for (;;) {
-		bool nofault = mf_fill_active(ram);
-		size_t next;
-
-		ret = write_once(iocb, from, nofault);
-		if (ret > 0)
-			done += ret;
-		next = min_t(size_t, iov_iter_count(from), PAGE_SIZE);
-		if (!nofault || !next || (ret <= 0 && ret != -EFAULT))
-			break;
+	while ((next = min_t(size_t, iov_iter_count(from), PAGE_SIZE))) {
 		if (fault_in_iov_iter_readable(from, next) == next) {
 			ret = -EFAULT;
 			break;
 		}
-		if (signal_pending(current)) {
+		ret = write_once(iocb, from);
+		if (ret > 0)
+			done += ret;
+		else if (ret != -EFAULT)
+			break;
+		/* Others do not end a write to a file that has begun. */
+		if (fatal_signal_pending(current)) {
 			ret = -EINTR;
 			break;
 		}

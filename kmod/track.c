@@ -213,12 +213,14 @@ int mf_track_start(struct mf_ram *ram, struct inode *inode, u64 pages,
 		   struct mf_track **ret)
 {
 	struct mf_track *track = track_alloc(pages);
-	int err = 0;
+	int err;
 
 	if (!track)
 		return -ENOMEM;
 
-	inode_lock(inode);
+	err = down_write_killable(&inode->i_rwsem);
+	if (err)
+		goto free;
 	if (rcu_access_pointer(ram->track))
 		err = -EBUSY;
 	else if (DIV_ROUND_UP_ULL(i_size_read(inode), PAGE_SIZE) > pages)
@@ -226,10 +228,8 @@ int mf_track_start(struct mf_ram *ram, struct inode *inode, u64 pages,
 	else
 		rcu_assign_pointer(ram->track, track);
 	inode_unlock(inode);
-	if (err) {
-		track_free(track);
-		return err;
-	}
+	if (err)
+		goto free;
 
 	/*
 	 * Writers that found no track are over after this: what they wrote is
@@ -244,6 +244,9 @@ int mf_track_start(struct mf_ram *ram, struct inode *inode, u64 pages,
 	}
 	*ret = track;
 	return 0;
+free:
+	track_free(track);
+	return err;
 }
 
 /**

@@ -356,4 +356,44 @@ TEST_F(fill, a_halted_processor_is_interrupted)
 	INTERRUPTED(mf_guest_open_irqchip, 1);
 }
 
+/* Asks what is absent, and wants to have it told in an absent page. */
+static pid_t ask_into(struct mf_vm *vm, size_t page)
+{
+	struct migrate_fast_absent arg = {
+		.ram = vm->ram, .bitmap = (uintptr_t)mf_page(vm, page),
+	};
+	__u64 *bits = (__u64 *)mf_page(vm, page);
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	if (mf_ioctl(vm->session, MIGRATE_FAST_ABSENT, &arg))
+		_exit(1);
+	_exit(bits[7] || !bits[8] || bits[9]);
+}
+
+/* The page that is to tell it is one of those that it tells of. */
+TEST_F(fill, absent_into_an_absent_page)
+{
+	struct migrate_fast_fault fault;
+	pid_t asks, fills;
+
+	ASSERT_EQ(64, mf_demand(&self->vm, 512, 64));
+	asks = ask_into(&self->vm, 520);
+	ASSERT_EQ(1, mf_fault(&self->vm, &fault, 5000));
+	EXPECT_EQ(520, fault.page);
+	fills = fork();
+	if (!fills)
+		_exit(mf_fill(&self->vm, 520, 1, 2) != 1);
+	EXPECT_TRUE(mf_ends_until(fills, mf_ms() + 5000)) {
+		kill(asks, SIGKILL);
+	}
+	EXPECT_EQ(0, mf_wait(fills));
+	EXPECT_TRUE(mf_ends_until(asks, mf_ms() + 5000)) {
+		kill(asks, SIGKILL);
+	}
+	EXPECT_EQ(0, mf_wait(asks));
+	EXPECT_STREQ("512-519,521-575", mf_absent(&self->vm));
+}
+
 TEST_HARNESS_MAIN

@@ -434,6 +434,19 @@ int mf_wait_until(pid_t pid, unsigned long long limit)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
+bool mf_ends_until(pid_t pid, unsigned long long limit)
+{
+	siginfo_t info = {};
+
+	while (!waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) &&
+	       !info.si_pid) {
+		if (mf_ms() > limit)
+			return false;
+		usleep(1000);
+	}
+	return info.si_pid == pid;
+}
+
 unsigned int mf_environment(const char *name, unsigned int otherwise)
 {
 	const char *value = getenv(name);

@@ -124,6 +124,11 @@ int mf_wait(pid_t pid);
  * the signal if it was ended by one.
  */
 int mf_wait_until(pid_t pid, unsigned long long limit);
+/*
+ * Does a child end before mf_ms() is @limit? It is neither killed, which would
+ * not help if it hangs in the kernel, nor taken leave of: that is mf_wait()'s.
+ */
+bool mf_ends_until(pid_t pid, unsigned long long limit);
 unsigned int mf_environment(const char *name, unsigned int otherwise);
 /* splitmix64: a stream of numbers from a seed, the same everywhere. */
 __u64 mf_random(__u64 *state);

@@ -4,7 +4,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <linux/userfaultfd.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -251,6 +255,104 @@ TEST_F(start, outlives_the_vm)
 	ASSERT_EQ(0, unlink(self->vm.path));
 	EXPECT_STREQ("10-12", mf_harvest(&self->vm));
 	EXPECT_STREQ("", mf_harvest(&self->vm));
+}
+
+/* Memory whose owner never brings it; NULL if this kernel has no such thing. */
+static void *never_comes(size_t bytes)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	void *memory;
+
+	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api))
+		return NULL;
+	memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	reg.range.start = (uintptr_t)memory;
+	reg.range.len = bytes;
+	return ioctl(uffd, UFFDIO_REGISTER, &reg) ? NULL : memory;
+}
+
+/*
+ * A process that writes to the file what never comes: returns when it is about
+ * to. -ENOSYS if this kernel has no such memory.
+ */
+static pid_t write_never(const struct mf_vm *vm)
+{
+	int pipes[2];
+	void *memory;
+	pid_t pid;
+	char byte;
+
+	if (pipe(pipes))
+		return -errno;
+	pid = fork();
+	if (!pid) {
+		/* It is not inherited. */
+		memory = never_comes(MF_PAGE);
+		if (memory && write(pipes[1], "x", 1) == 1)
+			pwrite(vm->fd, memory, MF_PAGE, 5 * MF_PAGE);
+		_exit(1);
+	}
+	close(pipes[1]);
+	if (read(pipes[0], &byte, 1) != 1) {
+		mf_wait(pid);
+		pid = -ENOSYS;
+	}
+	close(pipes[0]);
+	return pid;
+}
+
+/* It is another process' business when a write of its comes to an end. */
+#define NOT_KEPT(_what) do {						\
+	pid_t _pid, _writer = write_never(&self->vm);			\
+									\
+	if (_writer < 0)						\
+		SKIP(return, "no userfaultfd in this kernel");		\
+	EXPECT_FALSE(mf_ends_until(_writer, mf_ms() + 300));		\
+	_pid = fork();							\
+	if (!_pid) {							\
+		_what;							\
+		_exit(0);						\
+	}								\
+	EXPECT_TRUE(mf_ends_until(_pid, mf_ms() + 5000));		\
+	EXPECT_FALSE(mf_ends_until(_writer, mf_ms()));			\
+	/* Or the other one might hang for ever. */			\
+	kill(_writer, SIGKILL);						\
+	EXPECT_EQ(-EINTR, mf_wait(_writer));				\
+	EXPECT_EQ(0, mf_wait(_pid));					\
+} while (0)
+
+TEST_F(start, not_kept_by_a_write_that_takes_its_time)
+{
+	NOT_KEPT(mf_start(self->vm.session));
+}
+
+TEST_F(start, stop_not_kept_by_a_write_that_takes_its_time)
+{
+	ASSERT_EQ(0, mf_start(self->vm.session));
+	NOT_KEPT(mf_stop(self->vm.session));
+}
+
+/* The session is that of the child alone. */
+TEST_F(start, end_not_kept_by_a_write_that_takes_its_time)
+{
+	NOT_KEPT({
+		struct migrate_fast_add add;
+		int session = mf_session();
+
+		if (mf_add(session, self->vm.fd, &add) || mf_start(session))
+			_exit(2);
+		close(session);
+	});
+}
+
+/* Nor are others who write. */
+TEST_F(start, a_write_that_takes_its_time_blocks_no_other)
+{
+	NOT_KEPT(pwrite(self->vm.fd, "x", 1, 6 * MF_PAGE));
+	EXPECT_EQ('x', mf_page(&self->vm, 6)[0]);
 }
 
 TEST_HARNESS_MAIN
