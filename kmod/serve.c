@@ -399,9 +399,16 @@ int mf_session_fill(struct mf_session *session, struct migrate_fast_fill *arg)
 
 static unsigned long absent_word(const void *from, u64 word)
 {
-	const struct mf_absent *absent = from;
+	const struct mf_fill *fill = from;
+	const struct mf_absent *absent;
+	unsigned long bits = 0;
 
-	return word < BITS_TO_LONGS(absent->pages) ? absent->bits[word] : 0;
+	rcu_read_lock();
+	absent = rcu_dereference(fill->absent);
+	if (word < BITS_TO_LONGS(absent->pages))
+		bits = READ_ONCE(absent->bits[word]);
+	rcu_read_unlock();
+	return bits;
 }
 
 int mf_session_absent(struct mf_session *session,
@@ -431,25 +438,25 @@ int mf_session_absent(struct mf_session *session,
 			return -EFAULT;
 		return 0;
 	}
-	err = mutex_lock_interruptible(&fill->lock);
+	/*
+	 * Not under fill->lock: the caller's memory can be an absent page
+	 * itself, and to fill that takes the lock.
+	 */
+	err = mf_words_to_user(absent_word, fill, arg->start, pages,
+			       u64_to_user_ptr(arg->bitmap), &out.absent);
 	if (err)
 		return err;
-	/* Locked: no page becomes absent or present meanwhile. */
-	err = mf_words_to_user(absent_word, absent_of(fill), arg->start, pages,
-			       u64_to_user_ptr(arg->bitmap), &out.absent);
 	xa_lock(&fill->wants);
 	out.waiting = fill->waiting;
 	out.faults = fill->faults;
 	out.went_on = fill->went_on;
 	if (fill->server)
 		out.state |= MIGRATE_FAST_ABSENT_SERVED;
-	if (fill->aborted)
+	if (READ_ONCE(fill->aborted))
 		out.state |= MIGRATE_FAST_ABSENT_ABORTED;
 	xa_unlock(&fill->wants);
-	mutex_unlock(&fill->lock);
-	if (!err)
-		*arg = out;
-	return err;
+	*arg = out;
+	return 0;
 }
 
 int mf_session_abort(struct mf_session *session,

@@ -486,8 +486,9 @@ struct migrate_fast_fill {
  * @state: out: MIGRATE_FAST_ABSENT_*
  * @reserved: 0
  *
- * Any session may ask. @faults and @went_on count from the first DEMAND on and
- * are kept until the file goes.
+ * Any session may ask. What becomes present or absent during the call may be
+ * told as it was before or after. @faults and @went_on count from the first
+ * DEMAND on and are kept until the file goes.
  * Errors: ENOENT no such @ram; EINVAL @start not a multiple of 64, the range
  * leaves the file, @bitmap misaligned; EFAULT; EINTR.
  */
