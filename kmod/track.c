@@ -235,8 +235,10 @@ int mf_track_start(struct mf_ram *ram, struct inode *inode, u64 pages,
 	 * Writers that found no track are over after this: what they wrote is
 	 * in the page, and pages that they made writable are in the file with
 	 * their folio locked, or writable already. arm() waits for those locks.
+	 * Expedited: else a CPU must find time to say that it has no reader,
+	 * which one that a real-time task has for itself may never do.
 	 */
-	synchronize_rcu();
+	synchronize_rcu_expedited();
 	err = arm(ram, track);
 	if (err) {
 		mf_track_stop(ram, inode, track);
@@ -263,7 +265,7 @@ void mf_track_stop(struct mf_ram *ram, struct inode *inode,
 	inode_lock(inode);
 	RCU_INIT_POINTER(ram->track, NULL);
 	inode_unlock(inode);
-	synchronize_rcu();
+	synchronize_rcu_expedited();
 	track_free(track);
 }
 
