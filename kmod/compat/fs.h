@@ -8,7 +8,8 @@
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/splice.h>
-#include <linux/version.h>
+
+#include "kernel.h"
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
 #define mf_idmap		mnt_idmap
@@ -28,7 +29,10 @@ static inline void mf_fillattr(struct mf_idmap *idmap, u32 mask,
 #endif
 }
 
-/* New inode: all three times are now. */
+/*
+ * New inode: all three times are now. (Both ways to set them are those of 6.6
+ * and 6.7; 6.1.y has got the one for ctime.)
+ */
 static inline void mf_inode_init_times(struct inode *inode)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
@@ -42,7 +46,7 @@ static inline void mf_inode_init_times(struct inode *inode)
 /* A directory was changed. */
 static inline void mf_inode_touch(struct inode *inode)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
 	inode_set_mtime_to_ts(inode, inode_set_ctime_current(inode));
 #else
 	inode->i_mtime = inode_set_ctime_current(inode);

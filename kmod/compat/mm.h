@@ -10,7 +10,8 @@
 #include <linux/pagemap.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
-#include <linux/version.h>
+
+#include "kernel.h"
 
 /* The folio at @index with a reference, or NULL. */
 static inline struct folio *mf_filemap_get(struct address_space *mapping,
@@ -23,12 +24,14 @@ static inline struct folio *mf_filemap_get(struct address_space *mapping,
 }
 
 /*
- * In how many page tables the pages of @folio are, all together. Before 6.2
- * the function of that name is not there for modules when the folio is large.
+ * In how many page tables the pages of @folio are, all together. 6.12 keeps the
+ * sum, and its function needs nothing that is not exported. That of 6.1 does
+ * when the folio is large; what follows instead is right for 6.1 only: from 6.2
+ * on a mapping of the whole folio does not count in its pages any more.
  */
 static inline int mf_folio_mapcount(struct folio *folio)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
 	return folio_mapcount(folio);
 #else
 	int entire, sum;
