@@ -44,6 +44,7 @@
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
+#include <linux/oom.h>
 #include <linux/rbtree.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -64,9 +65,20 @@ static bool is_refused(const struct vm_area_struct *vma)
 }
 
 /*
+ * The OOM killer takes the process' memory, or fork() has failed half way: then
+ * its tree of mappings can have entries that are none (from 6.8 on). Nothing
+ * will run in it any more. Once true it stays so.
+ */
+static bool is_unstable(struct mm_struct *mm)
+{
+	return check_stable_address_space(mm);
+}
+
+/*
  * A process with a mapping of the file that is not as it shall be, with a
- * reference; NULL: there is none. Processes that have ended do not count: nobody
- * can collapse for them. *@settled: what is under way knows @refused.
+ * reference; NULL: there is none. Processes that have ended, or never begun, do
+ * not count: nobody can collapse for them. *@settled: what is under way knows
+ * @refused.
  */
 static struct mm_struct *find_other(struct file *shmem, bool refused,
 				    long references, bool *settled)
@@ -81,7 +93,8 @@ static struct mm_struct *find_other(struct file *shmem, bool refused,
 	for (node = rb_first_cached(&mapping->i_mmap); node && !mm;
 	     node = rb_next(node)) {
 		vma = rb_entry(node, struct vm_area_struct, shared.rb);
-		if (is_refused(vma) != refused && mmget_not_zero(vma->vm_mm))
+		if (is_refused(vma) != refused && !is_unstable(vma->vm_mm) &&
+		    mmget_not_zero(vma->vm_mm))
 			mm = vma->vm_mm;
 		references++;
 	}
@@ -96,6 +109,8 @@ static void change(struct mm_struct *mm, const struct file *shmem, bool refused)
 	VMA_ITERATOR(vmi, mm, 0);
 	struct vm_area_struct *vma;
 
+	if (is_unstable(mm))
+		return;
 	for_each_vma(vmi, vma) {
 		if (vma->vm_file == shmem)
 			mf_vma_set_flags(vma, refused ? VM_DONTEXPAND : 0,
