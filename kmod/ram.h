@@ -30,7 +30,10 @@ struct mf_track;
  *
  * Lifetime: owned by @shmem. The inode of ours owns one reference of @shmem,
  * each mapping another. Lock order: session->lock -> inode lock of ours ->
- * inode lock of @shmem; mmap_lock -> folio lock (see map.c, clean.c).
+ * fill->lock -> inode lock of @shmem -> folio lock; mmap_lock -> folio lock (see
+ * map.c, clean.c); inode lock of ours -> mmap_lock of other processes
+ * (collapse.c), so no user memory is faulted in under that inode lock.
+ * MADV_REMOVE takes fill->lock with none of them held.
  */
 struct mf_ram {
 	struct file *shmem;

@@ -50,8 +50,12 @@ struct mf_member {
 
 /**
  * struct mf_session - one open of the device
- * @lock: serialises ADD, START, STOP, HARVEST and PEEK. Outermost of our
- *	locks: before the inode lock of a RAM file, mmap_lock is never held
+ * @lock: serialises ADD, START, STOP, HARVEST, PEEK and COUNTERS. Outermost
+ *	of our locks: before the inode lock of a RAM file. mmap_lock is not held
+ *	when it is taken, but PEEK faults with it held: if its caller's bitmap
+ *	lies in an absent page, or with a userfaultfd, those who want the lock
+ *	wait as well, and can be interrupted. So it is not taken by what brings
+ *	pages (DEMAND, FILL, ABSENT, ABORT, read)
  * @read_lock: serialises read(2); before all other locks
  * @wanted: who waits for fault events
  * @greeted: the handshake was made

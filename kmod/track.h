@@ -19,8 +19,8 @@ struct mf_ram;
  * @writes: calls that wrote to the file without a mapping
  * @clean: scratch memory for write-protecting
  * @dirty: one bit for a page; set by writers at any time, taken by harvest
- * @carry: pages that a device might still be writing; only harvest touches
- *	them
+ * @carry: pages that a device might still be writing; START sets the first
+ *	ones, harvest changes them and PEEK looks, never two at a time
  *
  * Published in ram->track. Writers find it there under rcu_read_lock() and
  * only set bits; everything else is serialised by the owning session's lock.
