@@ -123,7 +123,7 @@ class Fuzz(Survivor):
         try:
             sock.sendall(frame(HELLO, json.dumps(greeting).encode()))
             self.listen_to(sock, until_closed=False)
-            if split:
+            if split and not other:	# else it has sent us away already
                 self.knock()
             sock.sendall(data)
             if not then_close:
