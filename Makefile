@@ -35,8 +35,9 @@ module: setup			## build migrate_fast.ko into build/kmod-KERNEL
 tools: setup			## build the tools into build/tools
 	@if [ -e tools/Makefile ]; then $(MAKE) $(quiet) -j"$$(nproc)" -C tools O="$(build)/tools"; fi
 
-selftests: setup		## build the test programs into build/selftests
+selftests: setup		## build test and benchmark programs into build
 	@$(MAKE) $(quiet) -C selftests OUTPUT="$(build)/selftests"
+	@$(MAKE) $(quiet) -C tools/bench OUTPUT="$(build)/bench"
 
 check: all			## run the tests once: TESTS="ram migrate/idle.py" KERNEL=6.12
 	@$(PYTHON) selftests/run $(TESTS)
