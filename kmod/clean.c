@@ -87,10 +87,10 @@ static bool clean_range(struct mf_clean *clean, struct mf_ram *ram,
 			pgoff_t first, unsigned long nr)
 {
 	struct address_space *mapping = mf_ram_mapping(ram);
-	int seen = mf_views_begin(&ram->views);
 	pgoff_t start = 0, end = 0;
+	int views;
 
-	if (mf_views_any(&ram->views))
+	if (mf_views_before(ram, &views))
 		return false;
 	wp_shared_mapping_range(mapping, first, nr);
 	/*
@@ -101,7 +101,7 @@ static bool clean_range(struct mf_clean *clean, struct mf_ram *ram,
 	bitmap_zero(clean->scratch, nr);
 	clean_record_shared_mapping_range(mapping, first, nr, first,
 					  clean->scratch, &start, &end);
-	return !mf_views_met(&ram->views, seen);
+	return !mf_views_since(ram, views);
 }
 
 /* The folio at @index, locked, with a reference; NULL if there is none. */

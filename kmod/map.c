@@ -29,7 +29,7 @@
 #include "track.h"
 #include "view.h"
 
-static struct vm_operations_struct mf_vm_ops, mf_view_vm_ops;
+static struct vm_operations_struct mf_vm_ops;
 /* Those of shmem; they are the same for every file. */
 static const struct vm_operations_struct *shmem_ops;
 static DEFINE_MUTEX(vm_ops_lock);
@@ -201,7 +201,6 @@ static void make_vm_ops(const struct vm_operations_struct *ops)
 		mf_vm_ops.fault = map_fault;
 		mf_vm_ops.map_pages = map_around;
 		mf_vm_ops.page_mkwrite = map_page_mkwrite;
-		mf_view_ops(&mf_view_vm_ops, &mf_vm_ops);
 		/* Read without the lock by faults of later mappings only. */
 		shmem_ops = ops;
 	}
@@ -219,8 +218,8 @@ void mf_map_adopt(struct vm_area_struct *vma)
 	struct mf_ram *ram = vma_ram(vma);
 
 	make_vm_ops(vma->vm_ops);
-	vma->vm_ops = mf_view_adopt(&ram->views, vma) ? &mf_view_vm_ops :
-							&mf_vm_ops;
+	vma->vm_ops = &mf_vm_ops;
+	mf_view_map(&ram->views, vma);
 	mf_collapse_map(&ram->collapse, vma);
 }
 

@@ -26,7 +26,7 @@ struct mf_track;
  *	under the inode lock of ours; readers are under rcu_read_lock()
  * @fill: which pages are absent; NULL until somebody has served the file
  * @collapse: may mappings be collapsed? Not while a page is absent
- * @views: mappings that cannot write
+ * @views: have there been mappings that cannot write?
  *
  * Lifetime: owned by @shmem. The inode of ours owns one reference of @shmem,
  * each mapping another. Lock order: session->lock -> inode lock of ours ->

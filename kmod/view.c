@@ -10,62 +10,95 @@
  * Writes through those would never be seen again. So whoever walks has to
  * know whether it can have met one, and then clean page by page.
  *
- * The kind of a mapping is final once it is made, and inherited by fork(),
- * splits and mremap(). A new one is counted in .mmap, before it is linked
- * into the file's tree, which is done, as is the walk, under i_mmap_rwsem: a
- * walk that meets it is followed by a look that sees @ever changed. The copies
- * that fork() and its like make are counted late, but next to one that is
- * counted, and that cannot go away meanwhile: mmap_lock is held. It is counted
- * out, in .close, after it was unlinked.
+ * Where there has never been one, which is the rule, a look before the walk
+ * and a look after it are all: a new one is counted in .mmap, before it is
+ * linked into the file's tree, which is done, as is the walk, under
+ * i_mmap_rwsem. Else the tree is searched before the walk. The kind of a
+ * mapping is final once it is made, and what fork(), splits and mremap() copy
+ * is linked itself meanwhile; so what the search does not find can only be met
+ * if it was counted already and is not linked yet. Such a mapping holds a
+ * reference of the shmem file that no mapping in the tree explains.
+ *
+ * (To count them in and out by methods of the VMA would be simpler, but a VMA
+ * with a .close is never merged again with what was split off it.)
  */
+#include <linux/fs.h>
 #include <linux/mm.h>
+#include <linux/rbtree.h>
 
 #include "ram.h"
 #include "view.h"
 
-static struct mf_views *vma_views(const struct vm_area_struct *vma)
-{
-	struct mf_ram *ram = vma->vm_file->private_data;
-
-	return &ram->views;
-}
-
-static void view_open(struct vm_area_struct *vma)
-{
-	atomic_inc(&vma_views(vma)->now);
-}
-
-static void view_close(struct vm_area_struct *vma)
-{
-	atomic_dec(&vma_views(vma)->now);
-}
-
-/**
- * mf_view_adopt - count a new mapping, if it is a view
- * @views: of the file
- * @vma: as shmem has mapped it, not linked yet
- *
- * Context: mmap_lock held for writing. Return: it is one, and wants the
- * methods that mf_view_ops() makes.
- */
-bool mf_view_adopt(struct mf_views *views, struct vm_area_struct *vma)
+/* What wp_clean_test_walk() of the kernel asks. */
+static bool is_view(const struct vm_area_struct *vma)
 {
 	const vm_flags_t writable = VM_SHARED | VM_MAYWRITE;
 
-	/* What wp_clean_test_walk() of the kernel asks. */
-	if ((vma->vm_flags & writable) == writable)
-		return false;
-	atomic_inc(&views->now);
-	/* Whoever does not see it in @ever has seen it in @now: first that. */
-	smp_mb__after_atomic();
-	atomic_inc(&views->ever);
-	return true;
+	return (READ_ONCE(vma->vm_flags) & writable) != writable;
 }
 
-void mf_view_ops(struct vm_operations_struct *view_ops,
-		 const struct vm_operations_struct *ops)
+/**
+ * mf_view_map - a mapping is being made
+ * @views: of its file
+ * @vma: it holds a reference of the shmem file already
+ *
+ * Context: mmap_lock held for writing.
+ */
+void mf_view_map(struct mf_views *views, const struct vm_area_struct *vma)
 {
-	*view_ops = *ops;
-	view_ops->open = view_open;
-	view_ops->close = view_close;
+	if (!is_view(vma))
+		return;
+	/* The reference first: see mf_views_before(). */
+	smp_mb__before_atomic();
+	atomic_inc(&views->ever);
+}
+
+/* Is there a view, or can one be under way? */
+static bool can_be_met(const struct mf_ram *ram)
+{
+	struct address_space *mapping = mf_ram_mapping(ram);
+	struct vm_area_struct *vma;
+	struct rb_node *node;
+	long references = 1;	/* the inode of ours */
+	bool ret = false;
+
+	i_mmap_lock_read(mapping);
+	/* What a walk over the interval tree would use is not exported. */
+	for (node = rb_first_cached(&mapping->i_mmap); node && !ret;
+	     node = rb_next(node)) {
+		vma = rb_entry(node, struct vm_area_struct, shared.rb);
+		ret = is_view(vma);
+		references++;
+	}
+	if (!ret)
+		ret = file_count(ram->shmem) > references;
+	i_mmap_unlock_read(mapping);
+	return ret;
+}
+
+/**
+ * mf_views_before - could a walk over the mappings of a file meet a view?
+ * @ram: the file; its inode, or a session's file, is held
+ * @ever: for mf_views_since(), after the walk
+ *
+ * Context: may sleep; takes i_mmap_rwsem.
+ */
+bool mf_views_before(struct mf_ram *ram, int *ever)
+{
+	*ever = atomic_read(&ram->views.ever);
+	if (likely(!*ever))
+		return false;
+	/* Pairs with mf_view_map(): if it is in @ever, so is its reference. */
+	smp_rmb();
+	return can_be_met(ram);
+}
+
+/**
+ * mf_views_since - could the walk have met one that was made meanwhile?
+ * @ram: the file
+ * @ever: from mf_views_before()
+ */
+bool mf_views_since(const struct mf_ram *ram, int ever)
+{
+	return atomic_read(&ram->views.ever) != ever;
 }

@@ -60,7 +60,7 @@ static void expect_seen_behind(struct __test_metadata *_metadata,
 	EXPECT_EQ(3, view[103 * MF_PAGE]);
 	EXPECT_EQ(3, view[600 * MF_PAGE]);
 	expect_seen(_metadata, vm, writer);
-	/* It is counted out again. */
+	/* And when it is gone. */
 	EXPECT_EQ(0, munmap(view, PAGES * MF_PAGE));
 	expect_seen(_metadata, vm, writer);
 }
