@@ -268,7 +268,7 @@ class Throttle(Scenario):
                   f"{[each['dirty_after'] for each in result['rounds']]}")
         assert levels[:2] == [0, 0] and levels[-1] == 0, "slowed without need"
         assert max(levels) == result["throttle"]
-        self.slowed = result["throttle"] > 0
+        self.has_slowed = result["throttle"] > 0
         assert sorted(levels[:-1]) == levels[:-1], "slowed less in between"
         assert "postcopy" not in result
         groups.untouched()
@@ -279,7 +279,7 @@ class Throttle(Scenario):
 
     def was_slowed(self):
         """On a machine that is busy enough the VM is slow by itself."""
-        if not self.slowed:
+        if not self.has_slowed:
             raise Skip("rounds have paid without: this machine is too busy for a VM that "
                        "writes faster than the line carries")
 
