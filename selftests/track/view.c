@@ -32,7 +32,7 @@ static unsigned char *later_writer(struct mf_vm *vm)
 	return mf_map(vm->fd, PAGES * MF_PAGE, PROT_READ | PROT_WRITE);
 }
 
-/* Runs, and isolated pages; twice, so that cleaning is what is tested. */
+/* Runs, and isolated pages; again and again, so that cleaning is what is tested. */
 static void expect_seen(struct __test_metadata *_metadata, struct mf_vm *vm,
 			unsigned char *map)
 {

@@ -113,7 +113,7 @@ static int serve_again(struct receiver *receiver, const json_t *record)
 	if (!lacking) {
 		note("all of the VM's memory is here");
 		receiver->complete = true;
-		receiver->linger = 2 * options->timeout * NSEC_PER_MSEC;
+		receiver_linger_less(receiver);
 	}
 	reached = reach_qemu(receiver);
 	if (finish_run(receiver, record, reached))

@@ -56,8 +56,7 @@ static int on_ask(struct door_guest *guest, json_t *json)
 		state = receiver->complete ? "running" : "split";
 	/* Who has heard that may end its QEMU without another word. */
 	if (knows_session(guest, json) && receiver->complete)
-		receiver->linger = 2 * receiver->options->timeout *
-				   NSEC_PER_MSEC;
+		receiver_linger_less(receiver);
 	return answer_send(&guest->conn, state);
 }
 

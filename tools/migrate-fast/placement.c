@@ -161,7 +161,7 @@ int place_compare(struct receiver *receiver, const struct wire_frame *frame,
 		return 0;
 	receiver->differs = true;
 	/* It will leave without a goodbye. */
-	receiver->linger = 2 * receiver->options->timeout * NSEC_PER_MSEC;
+	receiver_linger_less(receiver);
 	reply.type = WIRE_DIFFER;
 	return conn_send_frame(&receiver->conn, &reply, each);
 }

@@ -91,6 +91,15 @@ int place_digest(struct receiver *receiver, const struct wire_frame *frame,
 int place_compare(struct receiver *receiver, const struct wire_frame *frame,
 		  const uint8_t *payload);
 
+/*
+ * A source that is lost now need not come back: long enough to hear whether it
+ * has only been cut off, not for as long as --linger.
+ */
+static inline void receiver_linger_less(struct receiver *receiver)
+{
+	receiver->linger = 2 * receiver->options->timeout * NSEC_PER_MSEC;
+}
+
 /* owner.c: "QEMU has ended", as a failure. */
 int receiver_qemu_gone(struct receiver *receiver);
 
