@@ -134,7 +134,7 @@ long mf_swap_out(void *addr, size_t bytes)
 		out = 0;
 		for (page = addr; page < end; page += MF_PAGE)
 			out += mf_resident(page) == 0;
-		if (out == bytes / MF_PAGE)
+		if (out == (long)(bytes / MF_PAGE))
 			break;
 		usleep(20000);
 	}
