@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -128,6 +129,24 @@ def complaints(tests, host):
         host.stop()
 
 
+def dies_at_boot(tests, bed):
+    """A host that is there all the same."""
+    with tests.test("a host that dies before anything of ours ran is booted again"):
+        killed = []
+
+        def kill():
+            killed.append(bed.hosts[0])
+            killed[0].proc.kill()
+
+        timer = threading.Timer(3, kill)
+        timer.start()
+        host = bed.host("a", smp=2)
+        timer.join()
+        assert killed and killed[0] is not host and bed.hosts == [host], bed.hosts
+        host.run("true", check=True)
+    return bed.hosts[0]
+
+
 # The other processor switches between two processes all the time.
 VMS_COME_AND_GO = """
 import fcntl, os, signal
@@ -212,7 +231,7 @@ def main():
         links(tests, bed, a, b)
         complaints(tests, a)
     with Bed(name="bed", load=False) as bed:
-        two_processors(tests, bed.host("a", smp=2))
+        two_processors(tests, dies_at_boot(tests, bed))
     return tests.finish()
 
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The test bed: hosts, the links between them, and shared disks."""
+import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -9,9 +11,10 @@ import time
 
 from . import image
 from .child import start_child, stop_child
-from .host import GATEWAY, Host, HostError, free_port
+from .host import GATEWAY, BootError, Host, HostError, free_port
 
 FIRST_NUMBER = 11	# host a has the addresses 10.77.0.11 and 10.66.0.11
+BOOTS = 3
 
 
 class Bed:
@@ -85,28 +88,59 @@ class Bed:
         self.hosts.append(host)
         return host
 
+    def _boot(self, start):
+        """start() adds hosts and starts them; the hosts, ready.
+
+        Now and then QEMU's emulation of a processor goes wrong: what happens before our
+        module is loaded says nothing about it, so that such a host is booted again.
+        """
+        old = list(self.hosts)
+        for boot in itertools.count(1):
+            try:
+                hosts = start()
+                for host in hosts:
+                    host.wait_ready()
+                return hosts
+            except BootError as error:
+                # Who stopped it did not want another one.
+                if boot == BOOTS or any(host.stopped for host in self.hosts[len(old):]):
+                    raise
+                text = "\n# ".join(str(error).splitlines())
+                print(f"# booted again, for it died before anything of ours ran:\n# {text}",
+                      file=sys.stderr, flush=True)
+                for host in self.hosts[len(old):]:
+                    host.stop()
+                self.hosts = list(old)
+
     def host(self, name="a", **options):
         """Boot one host without links. Options: smp, mem (MiB), icount, load."""
-        host = self._add(name, **options)
-        host.start()
-        host.wait_ready()
-        return host
+        def start():
+            host = self._add(name, **options)
+            host.start()
+            return [host]
+
+        return self._boot(start)[0]
 
     def pair(self, **options):
         """Boot two hosts, joined by a migration link and a service link."""
-        a = self._add("a", links="server", **options)
-        b = self._add("b", links="client", **options)
-        a.start()
-        end = time.monotonic() + 20
-        while not all(os.path.exists(os.path.join(self.dir, f"{link}.sock"))
-                      for link in ("link", "service")):
-            if time.monotonic() > end or a.proc.poll() is not None:
-                raise HostError("host a does not open its links; see " + self.dir)
-            time.sleep(0.02)
-        b.start()
-        for host in (a, b):
-            host.wait_ready()
-        return a, b
+        links = [os.path.join(self.dir, f"{link}.sock") for link in ("link", "service")]
+
+        def start():
+            for link in links:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(link)
+            a = self._add("a", links="server", **options)
+            b = self._add("b", links="client", **options)
+            a.start()
+            end = time.monotonic() + 20
+            while not all(os.path.exists(link) for link in links):
+                if time.monotonic() > end or a.proc.poll() is not None:
+                    raise HostError("host a does not open its links; see " + self.dir)
+                time.sleep(0.02)
+            b.start()
+            return [a, b]
+
+        return self._boot(start)
 
     def rate(self, rate=None, delay_ms=None):
         """Shape the migration link both ways: bed.rate("50mbit"); None: no limit."""

@@ -21,6 +21,10 @@ class HostError(Exception):
     """A host does not come up, or died."""
 
 
+class BootError(HostError):
+    """A host died, or hung, before anything of ours ran in its kernel."""
+
+
 class DmesgError(Exception):
     """A host's kernel complained."""
 
@@ -141,22 +145,36 @@ class Host:
         finally:
             twin.stop()
 
-    def _died(self, what):
+    def _died(self, what, kind=HostError):
         with open(os.path.join(self.bed.dir, f"{self.name}.qemu"), encoding="utf-8",
                   errors="replace") as f:
             messages = "\n".join(line for line in f.read().splitlines()
                                  if "TCG doesn't support" not in line)
-        return HostError(f"host {self.name}: {what}\n{messages}\n"
-                         f"{self.serial_text()[-4000:]}")
+        return kind(f"host {self.name}: {what}\n{messages}\n"
+                    f"{self.serial_text()[-4000:]}")
 
-    def wait_ready(self, timeout=180):
+    def wait_ready(self):
+        """Wait until it has booted (BootError), then load the module."""
+        self._wait_agent()
+        try:
+            self._set_up()
+        except (AgentError, CommandFailed, HostError) as error:
+            raise BootError(f"host {self.name}: {error}") from error
+        if self.load and image.module(self.bed.kernel):
+            self.load_module()
+        self.boot_seconds = time.monotonic() - self._began
+
+    def _wait_agent(self, timeout=180):
         end = self._began + timeout
         while "mf-agent: ready" not in self.serial_text():
             if self.proc.poll() is not None:
-                raise self._died("QEMU ended during boot")
+                raise self._died("QEMU ended during boot", BootError)
             if time.monotonic() > end:
-                raise self._died(f"not up after {timeout} s")
+                raise self._died(f"not up after {timeout} s", BootError)
             time.sleep(0.05)
+
+    def _set_up(self):
+        """What a host has before the module comes; the module's own part is later."""
         self._seen = len(self.dmesg().splitlines())
         self._taint = self._read_taint()
         setup = ["modprobe -a kvm-amd tun bridge vhost_net",
@@ -170,9 +188,6 @@ class Host:
         if self.links:
             setup += ["ip link set eth2 master br0", "ip link set eth2 up"]
         self.run("set -e\n" + "\n".join(setup), timeout=60, check=True)
-        if self.load and image.module(self.bed.kernel):
-            self.load_module()
-        self.boot_seconds = time.monotonic() - self._began
 
     def load_module(self, options=""):
         """insmod migrate_fast.ko and mount mfram."""
