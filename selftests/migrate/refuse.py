@@ -5,6 +5,7 @@
 One guest works on host a all the while, and has to be well after each refusal.
 """
 import os
+import signal
 import sys
 import time
 
@@ -35,6 +36,18 @@ class Refuse(Survivor):
         with self.test("nobody listens"):
             move = Move(self.vm, None, to=f"{self.b.addr}:{PORT}")
             move.failed("cannot connect", "recv")
+            self.survived()
+        with self.test("Ctrl-C while nobody answers"):
+            self.cut()
+            try:
+                move = Move(self.vm, None, args=["--timeout", 60000],
+                            to=f"{self.b.addr}:{PORT}")
+                self.a.run(f"until ss -Hnt state syn-sent dport = {PORT} | grep -q .; "
+                           "do sleep 0.1; done", timeout=30, check=True)
+                move.send.kill(signal.SIGINT)
+                move.failed("cancelled", timeout=5)
+            finally:
+                self.mend()
             self.survived()
         with self.test("destination QEMU missing"):
             recv = self.b.run(command(["recv", "--qmp", "/run/guest/none.qmp", "--listen",

@@ -56,11 +56,54 @@ static int look_up(const char *where, bool passive, struct addrinfo **list)
 	return 0;
 }
 
+struct connecting {
+	struct watch watch;
+	bool done;
+};
+
+static int on_connected(struct watch *watch, short revents)
+{
+	struct connecting *connecting = watch->arg;
+
+	(void)revents;
+	connecting->done = true;
+	watch->events = 0;
+	return 0;
+}
+
+static bool is_connected(void *arg)
+{
+	return ((struct connecting *)arg)->done;
+}
+
+/* 0, or an errno: ECANCELED after fail(). Other connections are served. */
+static int await_connect(int sock, uint64_t timeout)
+{
+	struct connecting connecting = {
+		.watch = {
+			.fd = sock,
+			.events = POLLOUT,
+			.ready = on_connected,
+			.arg = &connecting,
+		},
+	};
+	socklen_t len = sizeof(int);
+	int ret, err = 0;
+
+	loop_add(&connecting.watch);
+	ret = loop_until(is_connected, &connecting,
+			 (unsigned int)(timeout / NSEC_PER_MSEC));
+	loop_del(&connecting.watch);
+	if (ret)
+		return ret < 0 ? ECANCELED : ETIMEDOUT;
+	getsockopt(sock, SOL_SOCKET, SO_ERROR, &err, &len);
+	return err;
+}
+
+/* Returns a socket, or -1 and errno. */
 static int connect_one(const struct addrinfo *ai, uint64_t timeout)
 {
-	int sock, err = 0;
-	socklen_t len = sizeof(err);
-	struct pollfd fd;
+	int sock, err;
 
 	sock = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC |
 		      SOCK_NONBLOCK, ai->ai_protocol);
@@ -68,18 +111,9 @@ static int connect_one(const struct addrinfo *ai, uint64_t timeout)
 		return -1;
 	if (connect(sock, ai->ai_addr, ai->ai_addrlen) == 0)
 		return sock;
-	if (errno == EINPROGRESS) {
-		fd.fd = sock;
-		fd.events = POLLOUT;
-		if (poll(&fd, 1, (int)(timeout / NSEC_PER_MSEC)) == 0)
-			err = ETIMEDOUT;
-		else
-			getsockopt(sock, SOL_SOCKET, SO_ERROR, &err, &len);
-		if (!err)
-			return sock;
-		errno = err;
-	}
-	err = errno;
+	err = errno == EINPROGRESS ? await_connect(sock, timeout) : errno;
+	if (!err)
+		return sock;
 	close(sock);
 	errno = err;
 	return -1;
@@ -92,9 +126,11 @@ int address_connect(const char *to, uint64_t timeout)
 
 	if (look_up(to, false, &list))
 		return -1;
-	for (ai = list; ai && sock < 0; ai = ai->ai_next)
+	err = 0;
+	for (ai = list; ai && sock < 0 && err != ECANCELED; ai = ai->ai_next) {
 		sock = connect_one(ai, timeout);
-	err = errno;
+		err = errno;
+	}
 	freeaddrinfo(list);
 	if (sock < 0)
 		return fail("cannot connect to %s: %s. Does \"migrate-fast recv\" listen there?",

@@ -8,7 +8,8 @@
 
 /*
  * Resolves @to, HOST:PORT or [V6]:PORT, and tries each of its addresses for
- * @timeout ns. Returns a socket that does not block, or -1 after fail().
+ * @timeout ns, in the loop. Returns a socket that does not block, or -1 after
+ * fail().
  */
 int address_connect(const char *to, uint64_t timeout);
 /* Binds a listening socket to [ADDR]:PORT. Returns it, or -1 after fail(). */
