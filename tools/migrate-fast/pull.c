@@ -12,11 +12,16 @@
 void pull_init(struct pull *pull, struct pager *pager, struct prepage *prepage,
 	       struct supplied *supplied)
 {
+	unsigned int i;
+
 	memset(pull, 0, sizeof(*pull));
 	pull->conn.sock = -1;
 	pull->pager = pager;
 	pull->prepage = prepage;
 	pull->supplied = supplied;
+	/* Each page is asked for once, until it is told missing. */
+	for (i = 0; i < pager->vm->rams; i++)
+		pull->most += pager->vm->ram[i].mf.pages;
 }
 
 bool pull_idle(const struct pull *pull)
@@ -132,6 +137,13 @@ static void enqueue(struct pull *pull, unsigned int ram, uint64_t page)
 {
 	size_t end = pull->first + pull->len;
 
+	/* What was answered makes room. */
+	if (end == pull->size && pull->first > pull->size / 2) {
+		memmove(pull->queue, pull->queue + pull->first,
+			pull->len * sizeof(*pull->queue));
+		pull->first = 0;
+		end = pull->len;
+	}
 	if (end == pull->size) {
 		pull->size = pull->size ? pull->size * 2 : 256;
 		pull->queue = need(realloc(pull->queue, pull->size *
@@ -157,6 +169,8 @@ int pull_fault(struct pull *pull, const struct wire_frame *frame)
 	/* It is on its way already, on either connection. */
 	if (!bitmap_test(stale, frame->page))
 		return 0;
+	if (pull->len == pull->most)
+		return conn_out_of_turn(&pull->conn, frame);
 	bitmap_clear(stale, frame->page);
 	enqueue(pull, frame->ram, frame->page);
 	return pump(&pull->conn);

@@ -28,6 +28,7 @@ struct pull {
 	/* Pages that were asked for and are not on their way yet. */
 	struct pull_page *queue;
 	size_t first, len, size;
+	size_t most;		/* more wait only for a peer that means harm */
 	/* The answer that is under way. */
 	struct migrate_fast_segment segments[2 * PULL_BATCH];
 	uint8_t headers[PULL_BATCH][WIRE_HEADER];
