@@ -159,6 +159,17 @@ class Resume(Scenario):
             move.is_split()
             move.resume_send()
             self.lives(move)
+        with self.twin_test("Ctrl-C at both: recv goes on while there is a source") as twin:
+            move = self.begin(twin)
+            move.recv.kill(signal.SIGINT)
+            move.recv.wait_for("still at the source", 30)
+            assert move.recv.running
+            move.send.kill(signal.SIGINT)
+            assert move.send.wait(60) == SPLIT, move.text()
+            assert move.recv.wait(60) == SPLIT, move.text()
+            move.resume_recv()
+            move.resume_send()
+            self.lives(move)
 
     # At random moments
 

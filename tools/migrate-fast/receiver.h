@@ -49,6 +49,7 @@ struct receiver {
 	bool joined;		/* a source has come back */
 	uint64_t lost;		/* since when there is none; 0: there is one */
 	uint64_t linger;	/* ns to wait for one */
+	bool insisted;		/* an interrupt was not heeded, and that said */
 	bool pushed, pulled;	/* nothing more comes on the connections */
 	bool complete;		/* nothing is absent any more */
 };

@@ -267,6 +267,7 @@ static bool wants_attention(void *arg)
 	struct receiver *receiver = arg;
 
 	return receiver->joined || (receiver->pushed && receiver->pulled) ||
+	       (loop_signal() && !receiver->insisted) ||
 	       (has_ended(receiver) && !receiver->complete &&
 		connected(receiver)) ||
 	       is_over(receiver);
@@ -317,6 +318,15 @@ static int end(struct receiver *receiver)
 	return 0;
 }
 
+/* An interrupt ends the waiting for a source, but not while one is there. */
+static void insist(struct receiver *receiver)
+{
+	receiver->insisted = true;
+	note(receiver->complete ?
+	     "interrupted; this ends when the source has said goodbye, or is lost" :
+	     "interrupted, but a part of the memory of the VM that runs here is still at the source: this goes on until it is here, or the source is lost");
+}
+
 int serve(struct receiver *receiver, int listener)
 {
 	int ret;
@@ -331,6 +341,10 @@ int serve(struct receiver *receiver, int listener)
 		ret = loop_until(wants_attention, receiver, 0);
 		if (!ret && is_over(receiver))
 			break;
+		if (!ret && loop_signal() && !receiver->insisted) {
+			insist(receiver);
+			continue;
+		}
 		if (!ret && receiver->joined) {
 			receiver->joined = false;
 			ret = tell_missing(receiver);
