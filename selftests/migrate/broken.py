@@ -192,6 +192,19 @@ class Broken(Survivor):
             move.failed("writes faster")
 
 
+    def slow(self):
+        """Nobody is silent, and it would come to an end, but the guest stands still."""
+        with self.case("a line that crawls after the stop") as twin:
+            move = Move(self.vm, twin, send_env=hooks(stopped=HOLD),
+                        args=["--max-downtime", 2000, "--downtime-limit", 2000,
+                              "--timeout", 60000])
+            move.send.wait_hook("stopped")
+            self.bed.rate("100kbit")
+            move.send.release()
+            move.send_failed("much slower")
+            self.bed.rate(self.rate)
+            move.failed("much slower")
+
     # Before the commit it is all the same in post-copy, but for a QEMU that may wait
     # for memory
 
@@ -268,6 +281,7 @@ def main():
         broken.destination_qemu_killed()
         broken.sender_ends()
         broken.network_cut()
+        broken.slow()
         broken.memory_absent()
         broken.others()
         broken.lost_page()

@@ -36,6 +36,8 @@ struct sender {
 	uint64_t device_guess;	/* bytes of device state to expect */
 	double rtt_ms;
 	struct ticker counting;	/* of dirty pages, while rounds go on */
+	struct ticker bound;	/* of the downtime, while the rest is sent */
+	uint64_t bound_at;
 
 	/* What the destination has said. */
 	json_t *welcome;

@@ -8,6 +8,10 @@
  * harvest that began after QEMU had completed reports nothing at all: no page
  * written by saving, none that a device may still be writing.
  *
+ * What was foretold for that may be wrong: a line can become slow just then.
+ * If the rest takes PATIENCE times as long as was allowed, the VM is let run
+ * on here.
+ *
  * If the memory follows the VM, the last pages are not sent, but marked, and
  * the destination is told: it must know what it lacks before the device state
  * is loaded.
@@ -22,6 +26,7 @@
 /* QEMU needs milliseconds; a busy host perhaps seconds. */
 #define SAVE_MS		30000
 #define LOAD_MS		60000
+#define PATIENCE	10
 
 static bool is_ready(void *arg)
 {
@@ -135,6 +140,36 @@ static int copy_rest(struct sender *sender)
 	}
 }
 
+static int check_bound(struct ticker *ticker, uint64_t now)
+{
+	struct sender *sender = ticker->arg;
+
+	if (now < sender->bound_at)
+		return 0;
+	return fail("the VM has stood still for %.0f ms, and the rest is not sent yet: the line has become much slower. Try again when it is better, or allow more (--downtime-limit, --force-switchover)",
+		    ms_since(sender->stats.stopped));
+}
+
+/* What has to be there before the VM can be loaded. */
+static int send_all(struct sender *sender)
+{
+	const struct options *options = sender->options;
+	uint64_t allowed = options->downtime_limit;
+	int ret;
+
+	if (allowed < options->max_downtime)
+		allowed = options->max_downtime;
+	sender->bound_at = now_ns() + PATIENCE * allowed * NSEC_PER_MSEC;
+	sender->bound = (struct ticker){ .tick = check_bound, .arg = sender };
+	if (sender->stopped && !options->force_switchover)
+		loop_add_ticker(&sender->bound);
+	ret = copy_rest(sender) ||
+	      (sender->split && supply_stale(sender)) ||
+	      devstate_push(&sender->devstate, &sender->conn) ? -1 : 0;
+	loop_del_ticker(&sender->bound);
+	return ret;
+}
+
 int switchover_prepare(struct sender *sender)
 {
 	return conn_send(&sender->conn, WIRE_PREPARE, 0, NULL, 0) ||
@@ -157,9 +192,7 @@ int switchover(struct sender *sender)
 		return -1;
 	sender_part(sender, PART_STOP);
 	progress_phase(&sender->progress, "stopped");
-	if (hook("stopped") || copy_rest(sender) ||
-	    (sender->split && supply_stale(sender)) ||
-	    devstate_push(&sender->devstate, conn))
+	if (hook("stopped") || send_all(sender))
 		return -1;
 	sender->stats.device_bytes = sender->devstate.len;
 	sender_part(sender, PART_RAM);
