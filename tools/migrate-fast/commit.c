@@ -21,7 +21,6 @@
 #include "sender.h"
 
 #define CANCEL_MS	5000
-#define QUIT_MS		10000
 #define ASK_EACH_NS	(500 * NSEC_PER_MSEC)
 
 static bool is_answered(void *arg)
@@ -29,11 +28,6 @@ static bool is_answered(void *arg)
 	struct sender *sender = arg;
 
 	return sender->answered_running || sender->refused;
-}
-
-static bool is_gone(void *arg)
-{
-	return ((struct vm *)arg)->qmp.gone;
 }
 
 /* The VM runs over there. */
@@ -68,23 +62,23 @@ int commit_left_behind(struct sender *sender)
 /* What is left here is an empty shell. */
 void commit_end(struct sender *sender)
 {
-	struct stats *stats = &sender->stats;
-	json_t *reply;
+	char *text;
 
 	/* It has moved, whatever becomes of the connection. */
 	if (hook("bye"))
 		free(fail_take());
 	conn_pause(&sender->conn, true);
 	conn_pause(&sender->supply.pull.conn, true);
-	stats->result = RESULT_MOVED;
+	sender->stats.result = RESULT_MOVED;
 	if (conn_open(&sender->conn)) {
 		sender->conn.expected = true;
 		conn_send(&sender->conn, WIRE_BYE, 0, NULL, 0);
 	}
-	reply = qmp_try(&sender->vm.qmp, "quit", NULL, QUIT_MS);
-	json_decref(reply);
-	if (loop_until(is_gone, &sender->vm, QUIT_MS))
-		note("the VM has moved, but QEMU here has not ended: end it by hand, it must not run");
+	if (vm_quit(&sender->vm)) {
+		text = fail_take();
+		note("the VM has moved, but %s", text);
+		free(text);
+	}
 }
 
 static int unknown(struct sender *sender)
@@ -173,14 +167,6 @@ int commit(struct sender *sender)
 	return 0;
 }
 
-static bool has_ended(void *arg)
-{
-	struct vm *vm = arg;
-
-	return vm->qmp.gone || vm->migration == VM_MIGRATION_COMPLETED ||
-	       vm->migration == VM_MIGRATION_FAILED;
-}
-
 static int run_on(struct vm *vm)
 {
 	char *cause;
@@ -210,10 +196,10 @@ void resume(struct sender *sender)
 	stats->result = RESULT_FAILED;
 	/* QEMU hangs in "migrate" as long as its socket is open. */
 	devstate_close(&sender->devstate, vm);
-	if (sender->devstate.running && !vm->qmp.gone && !has_ended(vm)) {
+	if (sender->devstate.running && !vm_migration_is_over(vm)) {
 		reply = qmp_try(&vm->qmp, "migrate_cancel", NULL, QMP_MS);
 		json_decref(reply);
-		loop_until(has_ended, vm, CANCEL_MS);
+		loop_until(vm_migration_is_over, vm, CANCEL_MS);
 	}
 	if (sender->stopped) {
 		if (fail_text())

@@ -149,14 +149,6 @@ static int fail_migration(struct vm *vm, const char *what)
 	return -1;
 }
 
-static bool has_ended(void *arg)
-{
-	struct vm *vm = arg;
-
-	return vm->qmp.gone || vm->migration == VM_MIGRATION_COMPLETED ||
-	       vm->migration == VM_MIGRATION_FAILED;
-}
-
 struct saving {
 	struct devstate *state;
 	struct vm *vm;
@@ -239,7 +231,7 @@ int devstate_load(struct devstate *state, struct vm *vm, unsigned int ms)
 			      json_pack("{s:s}", "uri", "fd:" NAME));
 	if (state->id < 0)
 		return -1;
-	ret = loop_until(has_ended, vm, ms);
+	ret = loop_until(vm_migration_is_over, vm, ms);
 	if (ended_well(vm, ret, ms, "loaded the device state"))
 		return -1;
 	reply = qmp_fetch(&vm->qmp, state->id, "migrate-incoming", ms);

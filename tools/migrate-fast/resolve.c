@@ -14,8 +14,6 @@
 #include "say.h"
 #include "vm.h"
 
-#define QUIT_MS	10000
-
 struct reply {
 	bool come;
 	enum outcome outcome;
@@ -83,19 +81,10 @@ enum outcome resolve_ask(const char *to, const char *session, bool back,
 	return reply.outcome;
 }
 
-static bool is_gone(void *arg)
-{
-	return ((struct vm *)arg)->qmp.gone;
-}
-
 static int end_here(struct vm *vm)
 {
-	json_t *reply = qmp_try(&vm->qmp, "quit", NULL, QUIT_MS);
-
-	json_decref(reply);
-	if (loop_until(is_gone, vm, QUIT_MS))
-		return fail("QEMU at %s has not ended; end it by hand, it must not run",
-			    vm->qmp.path);
+	if (vm_quit(vm))
+		return -1;
 	printf("The VM runs at the destination; its QEMU here has ended.\n");
 	return EXIT_MOVED;
 }

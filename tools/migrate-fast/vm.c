@@ -40,6 +40,7 @@ static const struct {
 	{ "block", false, false },
 };
 
+#define QUIT_MS		10000
 /* For locks of disk images. */
 #define CONT_TRIES	50
 #define CONT_NS		(100 * NSEC_PER_MSEC)
@@ -437,6 +438,31 @@ bool vm_is_gone(const struct vm *vm)
 		state = 0;
 	fclose(stat);
 	return strncmp(comm, "qemu", 4) || state == 'Z' || state == 'X';
+}
+
+static bool has_hung_up(void *arg)
+{
+	return ((struct vm *)arg)->qmp.gone;
+}
+
+int vm_quit(struct vm *vm)
+{
+	json_decref(vm->qmp.gone ? NULL :
+		    qmp_try(&vm->qmp, "quit", NULL, QUIT_MS));
+	/* It may have been quicker to end than to answer. */
+	free(fail_text() ? fail_take() : NULL);
+	if (loop_until(has_hung_up, vm, QUIT_MS))
+		return fail("QEMU at %s has not ended; end it by hand, it must not run",
+			    vm->qmp.path);
+	return 0;
+}
+
+bool vm_migration_is_over(void *arg)
+{
+	struct vm *vm = arg;
+
+	return vm->qmp.gone || vm->migration == VM_MIGRATION_COMPLETED ||
+	       vm->migration == VM_MIGRATION_FAILED;
 }
 
 uint64_t vm_bytes(const struct vm *vm)

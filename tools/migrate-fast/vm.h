@@ -81,6 +81,10 @@ int vm_cont(struct vm *vm);
 
 /* Has QEMU closed its socket, and ended, as far as can be seen? */
 bool vm_is_gone(const struct vm *vm);
+/* Tells QEMU to quit. 0 when it has closed its socket, -1 after fail(). */
+int vm_quit(struct vm *vm);
+/* For loop_until(): a struct vm whose migration, or QEMU, has come to an end. */
+bool vm_migration_is_over(void *vm);
 
 /* Opens the RAM files; adds to @problems what is in the way of migration. */
 int vm_survey(struct vm *vm, struct problems *problems);
