@@ -87,7 +87,7 @@ class Host:
             if tsc.khz():
                 append += f" tsc_early_khz={tsc.khz()}"
         command = [
-            image.qemu(), "-name", self.name, "-nodefaults", "-no-user-config",
+            *image.qemu(), "-name", self.name, "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-machine", "pc", *accel,
             "-cpu", "EPYC-Milan", "-smp", str(self.smp), "-m", str(self.mem),
             "-kernel", os.path.join(base, "vmlinux"),

@@ -147,8 +147,13 @@ def module(kernel):
 
 
 def qemu():
+    """Words that begin the command of a host; see qemu.sh."""
+    usr = os.path.join(BUILD, "qemu/usr")
+    path = os.path.join(usr, "bin/qemu-system-x86_64")
+    if os.path.exists(path):
+        return [path, "-L", f"{usr}/share/qemu", "-L", f"{usr}/share/seabios"]
     path = shutil.which("qemu-system-x86_64")
     if not path:
         raise SetupError("no qemu-system-x86_64: run selftests/vm/setup")
-    return path
+    return [path]
 
