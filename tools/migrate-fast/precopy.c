@@ -215,8 +215,10 @@ static int rounds(struct sender *sender)
 		if ((last || no_use) &&
 		    sender_within_limit(sender, round->predicted_ms))
 			return 0;
+		/* Nor would any number of rounds help; what is most in the way? */
 		if (no_use && cast.rest_ms > (double)options->downtime_limit)
-			return too_slow(&cast);
+			return cast.ram_ms > cast.rest_ms ? give_up(round) :
+			       too_slow(&cast);
 		if (last)
 			return give_up(round);
 		pace(sender, round);
