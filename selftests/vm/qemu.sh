@@ -30,8 +30,8 @@ if (fetch "qemu-system-x86/$suite" "qemu-system-data/$suite" "seabios/$suite") \
 		tar -x -C "$tmp" --exclude=./usr/share/doc --exclude=./usr/share/man
 	done < "$tmp/debs"
 fi
-# It finds its libraries where the machine's own does.
-if ! "$tmp/usr/bin/qemu-system-x86_64" -version > /dev/null 2>&1; then
+# It finds its libraries where the machine's own does: all of what it needs?
+if ! LD_BIND_NOW=1 "$tmp/usr/bin/qemu-system-x86_64" -version > /dev/null 2>&1; then
 	echo "$me: no QEMU in $suite that works here: hosts are emulated by the machine's own" >&2
 	rm -rf "$tmp"
 	mkdir "$tmp"
