@@ -27,6 +27,8 @@
 #define SAVE_MS		30000
 #define LOAD_MS		60000
 #define PATIENCE	10
+/* No prediction is exact to less, in ms. */
+#define LEAST_MS	100
 
 static bool is_ready(void *arg)
 {
@@ -159,6 +161,8 @@ static int send_all(struct sender *sender)
 
 	if (allowed < options->max_downtime)
 		allowed = options->max_downtime;
+	if (allowed < LEAST_MS)
+		allowed = LEAST_MS;
 	sender->bound_at = now_ns() + PATIENCE * allowed * NSEC_PER_MSEC;
 	sender->bound = (struct ticker){ .tick = check_bound, .arg = sender };
 	if (sender->stopped && !options->force_switchover)
