@@ -12,16 +12,13 @@
 void pull_init(struct pull *pull, struct pager *pager, struct prepage *prepage,
 	       struct supplied *supplied)
 {
-	unsigned int i;
-
 	memset(pull, 0, sizeof(*pull));
 	pull->conn.sock = -1;
 	pull->pager = pager;
 	pull->prepage = prepage;
 	pull->supplied = supplied;
 	/* Each page is asked for once, until it is told missing. */
-	for (i = 0; i < pager->vm->rams; i++)
-		pull->most += pager->vm->ram[i].mf.pages;
+	pull->most = vm_bytes(pager->vm) / MF_PAGE_SIZE;
 }
 
 bool pull_idle(const struct pull *pull)

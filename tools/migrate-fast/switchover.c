@@ -9,7 +9,7 @@
  * written by saving, none that a device may still be writing.
  *
  * What was foretold for that may be wrong: a line can become slow just then.
- * If the rest takes PATIENCE times as long as was allowed, the VM is let run
+ * If the rest takes BOUND times as long as was allowed, the VM is let run
  * on here.
  *
  * If the memory follows the VM, the last pages are not sent, but marked, and
@@ -26,7 +26,7 @@
 /* QEMU needs milliseconds; a busy host perhaps seconds. */
 #define SAVE_MS		30000
 #define LOAD_MS		60000
-#define PATIENCE	10
+#define BOUND		10
 /* No prediction is exact to less, in ms. */
 #define LEAST_MS	100
 
@@ -163,7 +163,7 @@ static int send_all(struct sender *sender)
 		allowed = options->max_downtime;
 	if (allowed < LEAST_MS)
 		allowed = LEAST_MS;
-	sender->bound_at = now_ns() + PATIENCE * allowed * NSEC_PER_MSEC;
+	sender->bound_at = now_ns() + BOUND * allowed * NSEC_PER_MSEC;
 	sender->bound = (struct ticker){ .tick = check_bound, .arg = sender };
 	if (sender->stopped && !options->force_switchover)
 		loop_add_ticker(&sender->bound);
