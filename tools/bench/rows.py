@@ -67,16 +67,19 @@ ROWS = [
         X, 1.0, "migrate.ours.ms", "migrate.qemu.ms"),
     Row("migrate", "migrate-downtime", "downtime seen by a client / QEMU's pre-copy",
         X, 1.0, "migrate.ours.gap_ms", "migrate.qemu.gap_ms"),
-    Row("modes", "modes-low-time", "three-stage / QEMU's pre-copy, low dirtying rate: time",
-        X, 0.64, "modes.low.three-stage.ms", "modes.low.qemu.ms"),
-    Row("modes", "modes-low-pages", "three-stage / QEMU's pre-copy, low dirtying rate: pages",
-        X, 0.78, "modes.low.three-stage.pages", "modes.low.qemu.pages"),
 ]
-for what, sample in (("time", "ms"), ("bytes", "bytes"), ("downtime", "downtime_ms")):
-    ROWS.append(Row("modes", f"modes-low-postcopy-{what}",
-                    f"three-stage / QEMU's post-copy, low dirtying rate: {what}",
-                    X, 1.0, f"modes.low.three-stage.{sample}",
-                    f"modes.low.qemu-postcopy.{sample}"))
+for load, part in (("third", "a third"), ("half", "half")):
+    for what, sample, limit in (("time", "ms", 0.64), ("pages", "pages", 0.78)):
+        ROWS.append(Row("modes", f"modes-{load}-{what}",
+                        f"three-stage / QEMU's pre-copy, guest writes {part} of the link's "
+                        f"rate: {what}", X, limit, f"modes.{load}.three-stage.{sample}",
+                        f"modes.{load}.qemu.{sample}"))
+    for what, sample in (("time", "ms"), ("bytes", "bytes"), ("downtime", "downtime_ms")):
+        ROWS.append(Row("modes", f"modes-{load}-postcopy-{what}",
+                        f"three-stage / QEMU's post-copy, guest writes {part} of the "
+                        f"link's rate: {what}", X, 1.0,
+                        f"modes.{load}.three-stage.{sample}",
+                        f"modes.{load}.qemu-postcopy.{sample}"))
 for mode in ("three-stage", "hybrid", "postcopy", "auto"):
     ROWS.append(Row("modes", f"modes-{mode}-finished",
                     f"{mode}, guest writes twice the link's rate: left unfinished",

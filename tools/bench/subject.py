@@ -5,6 +5,9 @@ It runs a program that writes pages, and a redis server that is asked and told f
 through the service network. Taken for each move, from outside, the same way for all:
   bytes   what left both hosts through the migration link, by the NICs' counters
   ms      from the order until all of the guest is over there, and runs
+  downtime_ms	from QEMU's STOP at one end to its RESUME at the other, as both have said with
+          their hosts' clocks; clock_ms: how wrong these may be, together. Not of a guest
+          that did not move
   gap_ms  the longest time in which no client of redis got an answer. The clients stay
           connected. This is the downtime and all that the guest and the network need to
           come back, and whatever else delays answers while pages are copied
@@ -18,8 +21,9 @@ all they wrote.
 """
 import time
 
+from clock import Clock
 from micro import Failed
-from move import Work, discard
+from move import Work, discard, forget_events
 from redis_load import RedisLoad
 from vm import Guest
 from ways import PATIENCE
@@ -59,6 +63,7 @@ class Subject:
         self.work = Work(self.vm, work)
         self.load = RedisLoad(hosts[0], self.vm.addr, clients=4, keys=500,
                               size=1500).start()
+        self.clocks = {host: Clock(host) for host in hosts}
         self.taken = {}
 
     def take(self, way, **samples):
@@ -73,6 +78,20 @@ class Subject:
                 raise Failed("no answer from redis: " + "; ".join(self.load.errors))
             time.sleep(0.05)
 
+    def when(self, guest, name):
+        """When its QEMU has said so last, by this machine's clock."""
+        said = guest.wait_event(name, 30)["timestamp"]
+        return self.clocks[guest.host].here(said["seconds"] + said["microseconds"] / 1e6)
+
+    def stood_still(self, name, twin):
+        """Between two hosts, so to say."""
+        for clock in self.clocks.values():
+            clock.ask()
+        self.take(name, downtime_ms=round(1000 * (self.when(twin, "RESUME") -
+                                                  self.when(self.vm, "STOP")), 1),
+                  clock_ms=round(1000 * sum(clock.error
+                                            for clock in self.clocks.values()), 1))
+
     def move(self, name, way):
         """One move, if the way finishes, and what it took."""
         other = self.hosts[1] if self.vm.host is self.hosts[0] else self.hosts[0]
@@ -82,6 +101,7 @@ class Subject:
         before = self.load.requests
         time.sleep(MARGIN)
         usual = (self.load.requests - before) / (time.monotonic() - quiet)
+        forget_events(self.vm)
         before = sent(self.hosts)
         began, ended, told = way(self.vm, twin)
         wire = sent(self.hosts) - before
@@ -97,6 +117,7 @@ class Subject:
         self.say(f"{name}: {'' if moved else 'given up after '}{wire / 1e6:.1f} MB, "
                  f"{ended - began:.1f} s, no answer for {1000 * gap:.0f} ms")
         if moved:
+            self.stood_still(name, twin)
             left, self.vm, self.work.guest = self.vm, twin, twin
         else:
             left = twin
@@ -111,6 +132,8 @@ class Subject:
         if wrong:
             raise Failed("redis: " + "; ".join(wrong[:5]))
         self.load.close()
+        for clock in self.clocks.values():
+            clock.close()
         self.work.end()
         discard(self.vm)
         return self.taken
