@@ -14,7 +14,10 @@
  *    locks of *all* folios of a run are held while the run is cleaned, and why
  *    a folio that has left the file when we got its lock is looked up again
  *    (its successor inherits the writable entries).
- *  - NUMA balancing's entries keep their write bit and are cleaned like others.
+ *  - An entry that is read-only but dirty can be made writable without asking:
+ *    by mprotect(), and by a page fault where NUMA balancing has taken access
+ *    away for a while. None that is clean can. So an entry is done with when it
+ *    was seen read-only and clean at once, and not before; see clean_range().
  *  - GUP takes its reference before it looks at the entry again, we clean the
  *    entry before we look at the references: one of the two sees the other.
  *
@@ -39,6 +42,8 @@
 #define MF_RUN_MIN	3
 /* Folio locks held at a time: bounds how long a faulting vCPU waits for us. */
 #define MF_RUN_MAX	128
+/* Where one is not enough, pages are cleaned one by one in the end. */
+#define MF_RANGE_WALKS	4
 
 struct mf_clean {
 	struct folio *folios[MF_RUN_MAX];
@@ -80,28 +85,51 @@ static bool folio_has_strangers(struct folio *folio)
 }
 
 /*
+ * Clear the dirty bits of a range. What is recorded is of no interest here, the
+ * folios have been marked dirty. Returns how many there were.
+ */
+static unsigned long clean_entries(struct mf_clean *clean,
+				   struct address_space *mapping, pgoff_t first,
+				   unsigned long nr)
+{
+	pgoff_t start = 0, end = 0;
+
+	bitmap_zero(clean->scratch, nr);
+	return clean_record_shared_mapping_range(mapping, first, nr, first,
+						 clean->scratch, &start, &end);
+}
+
+/*
  * Clean pages [@first, @first + @nr), whose folios are locked, by range. False
  * if that may have left some as they were: see view.c.
+ *
+ * An entry that is read-only and dirty, or has just become so, can be writable
+ * again when it is made clean (upgrade.c), and its next write would not be seen.
+ * Where that is possible what is dirty is made clean first, and then again: who
+ * finds nothing dirty behind write protection has seen each entry read-only,
+ * and later clean. If it was dirty in between, it would be still; and clean it
+ * could not become writable.
  */
 static bool clean_range(struct mf_clean *clean, struct mf_ram *ram,
 			pgoff_t first, unsigned long nr)
 {
 	struct address_space *mapping = mf_ram_mapping(ram);
-	pgoff_t start = 0, end = 0;
-	int views;
+	bool upgrades = mf_upgrades_possible(ram);
+	unsigned long dirty;
+	int views, walks;
 
 	if (mf_views_before(ram, &views))
 		return false;
-	wp_shared_mapping_range(mapping, first, nr);
-	/*
-	 * A dirty entry may be made writable without asking us (mprotect):
-	 * clear that as well. What it records is of no interest here, the
-	 * folios have been marked dirty.
-	 */
-	bitmap_zero(clean->scratch, nr);
-	clean_record_shared_mapping_range(mapping, first, nr, first,
-					  clean->scratch, &start, &end);
-	return !mf_views_since(ram, views);
+	if (upgrades)
+		clean_entries(clean, mapping, first, nr);
+	for (walks = 0; walks < MF_RANGE_WALKS; walks++) {
+		wp_shared_mapping_range(mapping, first, nr);
+		dirty = clean_entries(clean, mapping, first, nr);
+		upgrades = upgrades || mf_upgrades_possible(ram);
+		if (!upgrades || !dirty)
+			return !mf_views_since(ram, views);
+	}
+	return false;
 }
 
 /* The folio at @index, locked, with a reference; NULL if there is none. */

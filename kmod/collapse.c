@@ -45,13 +45,14 @@
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
 #include <linux/oom.h>
-#include <linux/rbtree.h>
+#include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/workqueue.h>
 
 #include "collapse.h"
 #include "compat/mm.h"
+#include "map.h"
 
 /* How often mappings are looked at again that were in use. */
 #define AGAIN_JIFFIES	(HZ / 50 ?: 1)
@@ -89,14 +90,14 @@ static struct mm_struct *find_other(struct file *shmem, bool refused,
 	struct rb_node *node;
 
 	i_mmap_lock_read(mapping);
-	/* What a walk over the interval tree would use is not exported. */
-	for (node = rb_first_cached(&mapping->i_mmap); node && !mm;
-	     node = rb_next(node)) {
-		vma = rb_entry(node, struct vm_area_struct, shared.rb);
+	mf_for_each_mapping(vma, node, mapping) {
 		if (is_refused(vma) != refused && !is_unstable(vma->vm_mm) &&
 		    mmget_not_zero(vma->vm_mm))
 			mm = vma->vm_mm;
+		if (mm)
+			break;
 		references++;
+		cond_resched();
 	}
 	*settled = !mm && file_count(shmem) <= references;
 	i_mmap_unlock_read(mapping);

@@ -3,7 +3,7 @@
  * Mappings of a RAM file.
  *
  * A mapping refers to the shmem file itself, whose fault and mempolicy code
- * looks at vma->vm_file. Its methods are shmem's but for three. That there is a
+ * looks at vma->vm_file. Its methods are shmem's but for four. That there is a
  * page_mkwrite at all makes the kernel map pages of shared mappings read-only
  * until it was asked: so every first write of a page by anybody, guest, VMM,
  * vhost or DMA, passes by here.
@@ -134,6 +134,14 @@ static vm_fault_t map_one_readonly(struct vm_fault *vmf)
 	return ret;
 }
 
+/* The kernel asks before it changes any entry. */
+static int map_mprotect(struct vm_area_struct *vma, unsigned long start,
+			unsigned long end, unsigned long flags)
+{
+	mf_upgrades_mprotect(&vma_ram(vma)->upgrades);
+	return 0;
+}
+
 static void drop_page(struct vm_fault *vmf)
 {
 	unlock_page(vmf->page);
@@ -201,6 +209,7 @@ static void make_vm_ops(const struct vm_operations_struct *ops)
 		mf_vm_ops.fault = map_fault;
 		mf_vm_ops.map_pages = map_around;
 		mf_vm_ops.page_mkwrite = map_page_mkwrite;
+		mf_vm_ops.mprotect = map_mprotect;
 		/* Read without the lock by faults of later mappings only. */
 		shmem_ops = ops;
 	}

@@ -9,6 +9,7 @@
 #include <linux/mm.h>
 
 #include "collapse.h"
+#include "upgrade.h"
 #include "view.h"
 
 struct inode;
@@ -27,13 +28,16 @@ struct mf_track;
  * @fill: which pages are absent; NULL until somebody has served the file
  * @collapse: may mappings be collapsed? Not while a page is absent
  * @views: have there been mappings that cannot write?
+ * @upgrades: have there been mappings that can without asking?
  *
  * Lifetime: owned by @shmem. The inode of ours owns one reference of @shmem,
  * each mapping another. Lock order: session->lock -> inode lock of ours ->
  * fill->lock -> inode lock of @shmem -> folio lock; mmap_lock -> folio lock (see
  * map.c, clean.c); inode lock of ours -> mmap_lock of other processes
  * (collapse.c), so no user memory is faulted in under that inode lock.
- * MADV_REMOVE takes fill->lock with none of them held.
+ * MADV_REMOVE takes fill->lock with none of them held, but with the freeze
+ * protection of the hidden filesystem, which others take after it: no deadlock,
+ * for nobody can freeze what is mounted nowhere.
  */
 struct mf_ram {
 	struct file *shmem;
@@ -43,6 +47,7 @@ struct mf_ram {
 	struct mf_fill *fill;
 	struct mf_collapse collapse;
 	struct mf_views views;
+	struct mf_upgrades upgrades;
 };
 
 static inline struct address_space *mf_ram_mapping(const struct mf_ram *ram)

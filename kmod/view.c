@@ -24,10 +24,14 @@
  */
 #include <linux/fs.h>
 #include <linux/mm.h>
-#include <linux/rbtree.h>
+#include <linux/sched.h>
 
+#include "map.h"
 #include "ram.h"
 #include "view.h"
+
+/* Mappings that are looked at. */
+#define VIEW_MOST	4096
 
 /* What wp_clean_test_walk() of the kernel asks. */
 static bool is_view(const struct vm_area_struct *vma)
@@ -63,12 +67,12 @@ static bool can_be_met(const struct mf_ram *ram)
 	bool ret = false;
 
 	i_mmap_lock_read(mapping);
-	/* What a walk over the interval tree would use is not exported. */
-	for (node = rb_first_cached(&mapping->i_mmap); node && !ret;
-	     node = rb_next(node)) {
-		vma = rb_entry(node, struct vm_area_struct, shared.rb);
-		ret = is_view(vma);
-		references++;
+	mf_for_each_mapping(vma, node, mapping) {
+		/* Too many to look at while others wait: it may be one. */
+		ret = is_view(vma) || references++ > VIEW_MOST;
+		if (ret)
+			break;
+		cond_resched();
 	}
 	if (!ret)
 		ret = file_count(ram->shmem) > references;

@@ -84,6 +84,25 @@ static inline void mf_vma_set_flags(struct vm_area_struct *vma,
 }
 
 /*
+ * NUMA balancing has been at the process that @vma is of, and may have taken
+ * access to its pages away, to give it back in a page fault. It keeps the write
+ * bit meanwhile before 6.3, and has looked at mappings of shmem files with a
+ * policy of their own only.
+ */
+static inline bool mf_vma_numa_scanned(const struct vm_area_struct *vma)
+{
+#if defined(CONFIG_NUMA_BALANCING) && \
+	LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+	/* A mapping that was split off has no state of its own. */
+	return READ_ONCE(vma->numab_state) ||
+	       READ_ONCE(vma->vm_mm->numa_scan_seq) ||
+	       READ_ONCE(vma->vm_mm->numa_scan_offset);
+#else
+	return false;
+#endif
+}
+
+/*
  * Some process uses @mm, and has not been killed. Without CONFIG_MEMCG nothing
  * tells: then it counts as alive as long as somebody holds it.
  */

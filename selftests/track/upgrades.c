@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Entries of page tables that become writable without a page fault of ours:
+ * mprotect() does that to those that are dirty, and NUMA balancing. A harvest
+ * that cleans a run meanwhile must not leave one writable and clean: what is
+ * written through it would never be seen again (kmod/clean.c).
+ *
+ * MF_SECONDS and MF_REPEAT in the environment.
+ */
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "fixture.h"
+
+#define FIRST	256UL
+#define RUN	64UL
+#define WINDOW_MS 100
+
+/* One that writes, and takes the right to write from itself and gives it back. */
+struct upgrader {
+	struct mf_vm *vm;
+	pthread_t thread;
+	bool stop;
+	int error;
+	__u64 rounds;
+};
+
+static void *upgrades(void *arg)
+{
+	struct upgrader *self = arg;
+	unsigned char *run = mf_page(self->vm, FIRST);
+	size_t i;
+
+	while (!__atomic_load_n(&self->stop, __ATOMIC_SEQ_CST)) {
+		self->rounds++;
+		for (i = 0; i < RUN; i++)
+			*(volatile __u64 *)(run + i * MF_PAGE) = self->rounds;
+		for (i = 0; i < 4 && !self->error; i++) {
+			if (mprotect(run, RUN * MF_PAGE, PROT_READ) ||
+			    mprotect(run, RUN * MF_PAGE,
+				     PROT_READ | PROT_WRITE))
+				self->error = errno;
+		}
+	}
+	return NULL;
+}
+
+static bool harvest_into(struct mf_vm *vm, unsigned char *mirror)
+{
+	size_t page;
+
+	if (strchr(mf_harvest(vm), ' '))
+		return false;
+	for (page = FIRST; page < FIRST + RUN; page++) {
+		if (mf_bit(vm->bitmap, page))
+			memcpy(mirror + page * MF_PAGE, mf_page(vm, page),
+			       MF_PAGE);
+	}
+	return true;
+}
+
+TEST_F_TIMEOUT(track, nothing_is_lost_to_mprotect, 1200)
+{
+	unsigned int seconds = mf_environment("MF_SECONDS", 4) *
+			       mf_environment("MF_REPEAT", 1);
+	unsigned long long until = mf_ms() + seconds * 1000, window;
+	unsigned char *mirror = calloc(PAGES, MF_PAGE);
+	__u64 rounds = 0, windows = 0;
+
+	ASSERT_NE(NULL, mirror);
+	ASSERT_TRUE(harvest_into(&self->vm, mirror));
+	memcpy(mirror, self->vm.map, PAGES * MF_PAGE);
+	while (mf_ms() < until) {
+		struct upgrader upgrader = { .vm = &self->vm };
+
+		upgrader.rounds = rounds;
+		ASSERT_EQ(0, pthread_create(&upgrader.thread, NULL, upgrades,
+					    &upgrader));
+		window = mf_ms() + WINDOW_MS;
+		while (mf_ms() < window)
+			ASSERT_TRUE(harvest_into(&self->vm, mirror));
+		__atomic_store_n(&upgrader.stop, true, __ATOMIC_SEQ_CST);
+		pthread_join(upgrader.thread, NULL);
+		ASSERT_EQ(0, upgrader.error);
+		ASSERT_TRUE(harvest_into(&self->vm, mirror));
+		ASSERT_EQ(-1, mf_differs(&self->vm, mirror)) {
+			TH_LOG("window %llu", windows);
+		}
+		rounds = upgrader.rounds;
+		windows++;
+	}
+	ASSERT_LT(0, rounds);
+	TH_LOG("%llu windows, %llu rounds of the writer", windows, rounds);
+	free(mirror);
+}
+
+TEST_HARNESS_MAIN
