@@ -55,6 +55,8 @@ struct mf_want {
  *	under rcu_read_lock(). When the file has grown DEMAND exchanges it for a
  *	longer one with the same bits, before it sets any
  * @count: absent pages; under @lock, read by anybody
+ * @marks: how often pages were made absent; counted when their bits are set and
+ *	they are about to be taken away. Under @lock, read by anybody
  * @marking: a DEMAND is about to make pages absent
  * @collapse: of the file; refused while @count or @marking
  * @aborted: they will not come; never reset
@@ -75,7 +77,10 @@ struct mf_want {
  * are in place, so a set bit says nothing of what the page cache holds, and
  * everybody who is about to give a page to a reader asks for the bit when
  * nothing can come in between: with the folio locked, or under
- * rcu_read_lock(), which DEMAND waits for before it takes pages away.
+ * rcu_read_lock(), which DEMAND waits for before it takes pages away. Who can
+ * do neither asks before it looks at pages, and finds that @marks was the same
+ * before that and after it: asking afterwards alone is not enough, for what
+ * was missing may have come since.
  *
  * Lock order: inode lock of ours -> @lock -> inode lock of the shmem file ->
  * folio lock; the spinlock of @wants is innermost but for wait queues. Without
@@ -85,6 +90,7 @@ struct mf_fill {
 	struct mutex lock;
 	struct mf_absent __rcu *absent;
 	u64 count;
+	unsigned long marks;
 	bool marking;
 	struct mf_collapse *collapse;
 	bool aborted;
@@ -113,6 +119,27 @@ static inline struct mf_fill *mf_fill_active(const struct mf_ram *ram)
 	struct mf_fill *fill = mf_fill_of(ram);
 
 	return unlikely(fill) && READ_ONCE(fill->count) ? fill : NULL;
+}
+
+/*
+ * For who looks at pages: call it, then mf_fill_next(), look at none that is
+ * absent, and in the end compare with mf_fill_marks_since().
+ */
+static inline unsigned long mf_fill_marks(const struct mf_ram *ram)
+{
+	struct mf_fill *fill = mf_fill_of(ram);
+
+	/* Pairs with mark(): with the count come the bits. */
+	return unlikely(fill) ? smp_load_acquire(&fill->marks) : 0;
+}
+
+/* Were pages made absent since? Then what was seen may be a hole for that. */
+static inline bool mf_fill_marks_since(const struct mf_ram *ram,
+				       unsigned long marks)
+{
+	/* The pages first. */
+	smp_rmb();
+	return unlikely(mf_fill_marks(ram) != marks);
 }
 
 /* First absent page in [@start, @end), or @end. */

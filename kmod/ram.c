@@ -156,17 +156,19 @@ static void make_backing_ops(const struct file *shmem)
 /* Methods of our file. */
 
 /*
- * Read up to the first absent page. What was read while a page of it became
- * absent may be zeroes, and is not returned.
+ * Read up to the first absent page. What was read while pages became absent may
+ * be zeroes, and is not returned.
  */
 static ssize_t read_present(struct mf_ram *ram, struct iov_iter *to,
 			    loff_t *pos)
 {
 	size_t all = iov_iter_count(to);
 	pgoff_t first = *pos >> PAGE_SHIFT, stop;
-	loff_t end = *pos + all, begin = *pos, gone;
+	loff_t end = *pos + all, begin = *pos;
+	unsigned long marks;
 	ssize_t ret;
 
+	marks = mf_fill_marks(ram);
 	stop = mf_fill_next(ram, first, DIV_ROUND_UP_ULL(end, PAGE_SIZE));
 	end = min_t(loff_t, end, (loff_t)stop << PAGE_SHIFT);
 	if (end <= begin)
@@ -174,17 +176,11 @@ static ssize_t read_present(struct mf_ram *ram, struct iov_iter *to,
 	iov_iter_truncate(to, end - begin);
 	ret = vfs_iter_read(ram->shmem, to, pos, 0);
 	iov_iter_reexpand(to, all - max_t(ssize_t, ret, 0));
-	if (ret <= 0)
+	if (ret <= 0 || !mf_fill_marks_since(ram, marks))
 		return ret;
-	stop = mf_fill_next(ram, first,
-			    DIV_ROUND_UP_ULL(begin + ret, PAGE_SIZE));
-	gone = *pos - max_t(loff_t, begin, (loff_t)stop << PAGE_SHIFT);
-	if (gone > 0) {
-		iov_iter_revert(to, gone);
-		*pos -= gone;
-		ret -= gone;
-	}
-	return ret ?: -EAGAIN;
+	iov_iter_revert(to, ret);
+	*pos = begin;
+	return -EAGAIN;
 }
 
 static ssize_t ram_read_iter(struct kiocb *iocb, struct iov_iter *to)
@@ -432,7 +428,7 @@ static int ram_resize(struct inode *inode, loff_t size)
 	inode_unlock(shmem_inode(ram));
 	if (size < old)
 		mf_track_write(ram, size, old);
-	mf_fill_discard_unlock(fill, err ? old : size, PAGE_ALIGN(old));
+	mf_fill_discard_unlock(fill, err ? LLONG_MAX : size, LLONG_MAX);
 	follow_size(inode);
 	return err;
 }

@@ -119,50 +119,9 @@ static struct mf_run *add_hole(struct mf_run *runs, struct mf_run *run,
 	return run + 1;
 }
 
-/*
- * What lies before the first absent page is left of the runs. A page that is
- * made absent goes from the cache after its bit was set: a hole that was found
- * because of that has its bit by now. Return: runs left, or -ENODATA.
- */
-static int trim_absent(struct mf_ram *ram, struct mf_run *runs,
-		       struct mf_run *end, pgoff_t start, pgoff_t stop)
-{
-	pgoff_t absent;
-
-	if (likely(!mf_fill_active(ram)) || end == runs)
-		return end - runs;
-	/* The cache first, then the bits. */
-	smp_rmb();
-	absent = mf_fill_next(ram, start, stop);
-	while (end != runs && end[-1].index >= absent)
-		mf_run_put(--end);
-	if (end == runs)
-		return -ENODATA;
-	if (end[-1].index + end[-1].pages > absent)
-		end[-1].pages = absent - end[-1].index;
-	return end - runs;
-}
-
-/**
- * mf_runs_get - hold the pages of a range
- * @ram: the file
- * @start: first page
- * @end: the page after the last one, more than @start
- * @runs: out: runs without gaps between them, from @start on
- * @max: room in @runs, at least 1
- *
- * Swapped pages are read back, holes are not filled. The runs can end before
- * @end: because there is no more room, or before a page that cannot be read;
- * a call that begins with that one gives the error. Writers are not kept off,
- * and a page may be truncated while it is held.
- *
- * Context: may sleep, for swap and for the lock of a folio that is being
- * filled. Return: number of runs, more than 0, each to be given back with
- * mf_run_put(); -EIO no swap to be read from, or broken memory; -ENODATA the
- * first page is absent; -ENOMEM.
- */
-int mf_runs_get(struct mf_ram *ram, pgoff_t start, pgoff_t end,
-		struct mf_run *runs, unsigned int max)
+/* mf_runs_get(), where no page is absent, or may become so meanwhile. */
+static int get_runs(struct mf_ram *ram, pgoff_t start, pgoff_t end,
+		    struct mf_run *runs, unsigned int max)
 {
 	struct address_space *mapping = mf_ram_mapping(ram);
 	XA_STATE(xas, &mapping->i_pages, start);
@@ -224,5 +183,42 @@ int mf_runs_get(struct mf_ram *ram, pgoff_t start, pgoff_t end,
 		index += pages;
 	}
 	rcu_read_unlock();
-	return trim_absent(ram, runs, run, start, index) ?: err;
+	return run - runs ?: err;
+}
+
+/**
+ * mf_runs_get - hold the pages of a range
+ * @ram: the file
+ * @start: first page
+ * @end: the page after the last one, more than @start
+ * @runs: out: runs without gaps between them, from @start on
+ * @max: room in @runs, at least 1
+ *
+ * Swapped pages are read back, holes are not filled. The runs can end before
+ * @end: because there is no more room, or before a page that cannot be read;
+ * a call that begins with that one gives the error. Writers are not kept off,
+ * and a page may be truncated while it is held.
+ *
+ * Context: may sleep, for swap and for the lock of a folio that is being
+ * filled. Return: number of runs, more than 0, each to be given back with
+ * mf_run_put(); -EIO no swap to be read from, or broken memory; -ENODATA the
+ * first page is absent; -ENOMEM.
+ */
+int mf_runs_get(struct mf_ram *ram, pgoff_t start, pgoff_t end,
+		struct mf_run *runs, unsigned int max)
+{
+	for (;;) {
+		unsigned long marks = mf_fill_marks(ram);
+		pgoff_t stop = mf_fill_next(ram, start, end);
+		int nr, i;
+
+		if (stop == start)
+			return -ENODATA;
+		nr = get_runs(ram, start, stop, runs, max);
+		if (!mf_fill_marks_since(ram, marks))
+			return nr;
+		/* A hole may be a page that was just taken away. */
+		for (i = 0; i < nr; i++)
+			mf_run_put(&runs[i]);
+	}
 }

@@ -16,6 +16,7 @@
 #include <linux/vmalloc.h>
 
 #include "compat/fs.h"
+#include "compat/mm.h"
 #include "fill.h"
 #include "ram.h"
 #include "serve.h"
@@ -92,6 +93,25 @@ void mf_serve_leave(struct mf_session *session, struct mf_member *member)
 /* Marking. */
 
 /*
+ * A page of a large folio is about to be taken out of it, which zeroes it in
+ * its place. Who has found it present, with the folio locked, must have mapped
+ * it by then: what is unmapped first is unmapped without that lock, and to take
+ * it out later can fail to split the folio, and then unmaps nothing.
+ */
+static void wait_for_mappers(struct mf_ram *ram, u64 page)
+{
+	struct folio *folio = mf_filemap_get(mf_ram_mapping(ram), page);
+
+	if (!folio)
+		return;
+	if (folio_test_large(folio)) {
+		folio_lock(folio);
+		folio_unlock(folio);
+	}
+	folio_put(folio);
+}
+
+/*
  * Pages [@start, @end) whose bits are in @bitmap (bit 0 is @start) become
  * absent. First the bits, then wait for who has looked at them before and maps
  * a page now, then take the pages away.
@@ -110,6 +130,8 @@ static void mark(struct mf_ram *ram, struct mf_fill *fill, u64 start, u64 end,
 	if (!new)
 		return;
 	WRITE_ONCE(fill->count, fill->count + new);
+	/* Pairs with mf_fill_marks(). */
+	smp_store_release(&fill->marks, fill->marks + 1);
 	synchronize_rcu_expedited();
 
 	for (from = start; from < end; from = to) {
@@ -117,6 +139,9 @@ static void mark(struct mf_ram *ram, struct mf_fill *fill, u64 start, u64 end,
 		to = base + find_next_zero_bit(bitmap, end - base, from - base);
 		if (from >= end)
 			break;
+		/* Folios that go as a whole are unmapped under their lock. */
+		wait_for_mappers(ram, from);
+		wait_for_mappers(ram, to - 1);
 		file_start_write(ram->shmem);
 		ram->shmem_fops->fallocate(ram->shmem, FALLOC_FL_PUNCH_HOLE |
 					   FALLOC_FL_KEEP_SIZE,
@@ -265,6 +290,8 @@ static long write_pages(struct mf_ram *ram, u64 start, u64 end,
 
 	bytes = min_t(loff_t, i_size_read(file_inode(ram->shmem)) - pos,
 		      (loff_t)nr << PAGE_SHIFT);
+	if (bytes <= 0)
+		return -EINVAL;
 	bvec = kmalloc_array(nr, sizeof(*bvec), GFP_KERNEL);
 	if (!bvec)
 		return -ENOMEM;
@@ -517,14 +544,18 @@ static struct mf_fill *oldest(struct mf_session *session,
 	return found;
 }
 
-/* User space has it. It may have been answered by now. */
-static void told(struct mf_fill *fill, u64 page)
+/*
+ * User space has it. It may have been answered by now, and another session may
+ * serve the file, for which the page is news.
+ */
+static void told(struct mf_session *session, struct mf_fill *fill,
+		 const struct migrate_fast_fault *fault)
 {
 	struct mf_want *want;
 
 	xa_lock(&fill->wants);
-	want = xa_load(&fill->wants, page);
-	if (want)
+	want = xa_load(&fill->wants, fault->page);
+	if (want && want->ns == fault->ns && fill->server == session)
 		list_move_tail(&want->list, &fill->told);
 	xa_unlock(&fill->wants);
 }
@@ -559,7 +590,7 @@ ssize_t mf_session_read(struct mf_session *session, char __user *to,
 			      -EFAULT : 0;
 			if (err)
 				break;
-			told(fill, fault.page);
+			told(session, fill, &fault);
 			done += sizeof(fault);
 			continue;
 		}

@@ -160,6 +160,27 @@ static int vm_readv(struct mf_vm *vm, struct stage *stage, __u64 *random)
 	return 0;
 }
 
+/* What is being filled is no hole, whoever asks: nothing here is zero. */
+static int hasher(struct mf_vm *vm, struct stage *stage, __u64 *random)
+{
+	size_t i, first = below(random, PUNCHED - MF_HUGE);
+	struct migrate_fast_digest digests[256];
+	struct migrate_fast_hash hash = {
+		.ram = vm->ram, .start = first, .pages = 1 + below(random, 256),
+		.digests = (uintptr_t)digests, .max = ARRAY_SIZE(digests),
+	};
+	int rc = mf_ioctl(vm->session, MIGRATE_FAST_HASH, &hash);
+
+	if (rc)
+		return rc == -ENODATA || rc == -EINTR ? 0 : rc;
+	for (i = 0; i < hash.count; i++) {
+		if (digests[i].flags)
+			versions_error(stage, "hash, page %llu: flags %x",
+				       digests[i].page, digests[i].flags);
+	}
+	return 0;
+}
+
 /* A mapping that is made for the purpose, shared or private. */
 static int mapper(struct mf_vm *vm, struct stage *stage, __u64 *random)
 {
@@ -328,6 +349,7 @@ static int large_reader(struct mf_vm *vm, struct stage *stage, __u64 *random)
 const struct actor actors[] = {
 	{ "load", loads },
 	{ "load", loads },
+	{ "hasher", hasher },
 	{ "mapper", mapper },
 	{ "guest", guest },
 	{ "writer", writer },
