@@ -293,7 +293,7 @@ static int hash_pages(struct hash_call *call, struct mf_member *member,
 			break;
 		if (call->flags & MIGRATE_FAST_HASH_DIRTY)
 			*next = next_dirty(member->bitmap, *next, end, &stop);
-		stop = min(stop, *next + room);
+		stop = *next + min(stop - *next, room);
 		if (*next < stop)
 			err = hash_range(call, member->ram, stop, next);
 		else if (signal_pending(current))
