@@ -28,7 +28,10 @@ def command(words, env=None):
 
 
 # Longer than any test needs to get there: what it does then ends the hold.
-HOLD = 60000
+HOLD = 600000
+# How long a peer may be silent, where a test has it fall silent. A busy machine can hold
+# everything up for seconds, which is not meant.
+PATIENT = ["--timeout", "10000"]
 
 
 def hooks(*names, **times):
@@ -310,11 +313,17 @@ def check_order(guest, allowed):
     assert seen in allowed, f"run states of {guest.name} on {guest.host.name}: {seen}"
 
 
-def resolve(move, *args):
+def ask(move, qmp=None):
+    """The words of migrate-fast resolve at the source."""
+    return ["resolve", "--qmp", qmp or move.vm.qmp_path, "--to",
+            f"{move.twin.host.addr}:{PORT}", "--session", move.session()]
+
+
+def resolve(move, *args, qmp=None):
     """Exit status and text of migrate-fast resolve at the source."""
-    words = ["resolve", "--qmp", move.vm.qmp_path]
-    if "--word" not in args:
-        words += ["--to", f"{move.twin.host.addr}:{PORT}", "--session", move.session()]
+    words = ask(move, qmp)
+    if "--word" in args:
+        words = words[:3]
     return move.vm.host.run(command(words + list(args)), timeout=120)
 
 
@@ -387,10 +396,18 @@ class Scenario:
         while host.sent_bytes() - begin < size:
             assert time.monotonic() < end, f"no {size} bytes have left {host.name}"
 
-    def cut(self):
-        """Nothing gets through the migration link any more, and nobody is told."""
-        for host in (self.a, self.b):
-            host.run("tc qdisc replace dev eth1 root netem loss 100%", check=True)
+    def cut(self, release=None):
+        """Nothing gets through the migration link any more, and nobody is told.
+
+        release: a tool that stands still, and goes on at the very moment from which on
+        nothing of what it says arrives.
+        """
+        for host in sorted((self.a, self.b), key=lambda host: not release or
+                           host is not release.host):
+            line = "tc qdisc replace dev eth1 root netem loss 100%"
+            if release and host is release.host:
+                line += " && pkill -USR1 -x migrate-fast"
+            host.run(line, check=True)
 
     def mend(self):
         self.bed.rate(self.rate)

@@ -13,24 +13,27 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import (FAILED, HOLD, MOVED, UNKNOWN, Move, Scenario, Work, discard,
-                          events_of, hooks, resolve)
+from migrate.move import (FAILED, HOLD, MOVED, PATIENT, UNKNOWN, Move, Scenario, Tool, Work,
+                          ask, discard, events_of, hooks, resolve)
 from vm import AgentError, Bed, QmpError
 
-PATIENT = ["--timeout", "6000"]
+
+# Of the operator, who does not wait for a send that stands still.
+OPERATOR = "/run/guest/vm1.operator"
 
 
 class Unknown(Scenario):
     def __init__(self, bed):
         super().__init__(bed)
-        self.vm = self.guest(disk=bed.disk(size_mb=64), append="init_on_free=1")
+        self.vm = self.guest(disk=bed.disk(size_mb=64), append="init_on_free=1",
+                             extra=["-qmp", f"unix:{OPERATOR},server=on,wait=off"])
         self.work = Work(self.vm, "writer 8 hot=1 rate=200")
 
     def begin(self, twin, **options):
         return Move(self.vm, twin, args=PATIENT, recv_args=PATIENT, **options)
 
-    def resolve(self, move, *args):
-        result = resolve(move, *args)
+    def resolve(self, move, *args, **options):
+        result = resolve(move, *args, **options)
         self.note(f"resolve: {result.rc}, {result.out.strip()}")
         return result.rc
 
@@ -49,6 +52,12 @@ class Unknown(Scenario):
         discard(self.vm)
         self.vm = self.work.guest = move.twin
         self.work.verify()
+        self.no_promise_left()
+
+    def no_promise_left(self):
+        for host in (self.a, self.b):
+            left = host.run("ls /run/migrate-fast.d 2>/dev/null").out.split()
+            assert not left, f"left on {host.name}: {left}"
 
     def still_here(self, move):
         """The guest is at the source."""
@@ -56,14 +65,13 @@ class Unknown(Scenario):
         move.never_ran()
         discard(move.twin)
         self.work.verify()
+        self.no_promise_left()
 
     def cut_at(self, move, hook, side="recv", release=True):
         """Cut the network while one side stands still at a hook."""
         held = move.recv if side == "recv" else move.send
         held.wait_hook(hook)
-        self.cut()
-        if release:
-            held.release()
+        self.cut(release=held if release else None)
 
     def pick_up(self, twin):
         """After a failure: let the guest run where it can, for the tests to come."""
@@ -119,6 +127,59 @@ class Unknown(Scenario):
         assert self.resolve(move, "--back") == FAILED
         assert move.recv.wait(60) == FAILED, move.text()
         self.still_here(move)
+
+    # COMMIT was not said, and whoever asks does not know that
+
+    def source_stands_still(self, twin):
+        """It is about to let the VM run on: nobody may have the destination run it."""
+        move = Move(self.vm, twin, recv_args=PATIENT, send_env=hooks(commit=HOLD),
+                    args=["--mode", "postcopy", *PATIENT])
+        move.send.wait_hook("commit")
+        move.send.kill(signal.SIGSTOP)
+        move.recv.wait_for("stays paused here", 120)
+        assert self.resolve(move, qmp=OPERATOR) == FAILED
+        move.never_ran()
+        assert move.recv.wait(60) == FAILED, move.text()
+        move.send.kill(signal.SIGCONT)
+        assert move.send.wait(120) == FAILED, move.text()
+        self.still_here(move)
+
+    def nobody_asks(self, twin):
+        """What waits there can be told to run by hand: by then it is an ordinary VM."""
+        move = self.begin(twin, send_env=hooks(commit=HOLD))
+        self.cut_at(move, "commit", side="send", release=False)
+        move.send.kill()
+        assert move.send.wait(30) == 137
+        move.recv.wait_for("stays paused here", 60)
+        move.guard_ends()
+        move.recv.kill(signal.SIGINT)
+        assert move.recv.wait(60) == UNKNOWN, move.text()
+        assert twin.status() == "paused", move.text()
+        on = [cap["capability"] for cap in twin.qmp("query-migrate-capabilities")
+              if cap["state"]]
+        assert "x-ignore-shared" not in on, move.text()
+        self.mend()
+        self.still_here(move)
+
+    # It was answered, but who has asked does not say so
+
+    def asked_and_gone(self, twin):
+        """A VM that runs over there gets its memory all the same."""
+        move = Move(self.vm, twin, recv_args=PATIENT, send_env=hooks(commit=HOLD),
+                    args=["--mode", "postcopy", *PATIENT])
+        self.cut_at(move, "commit", side="send")
+        self.is_unknown(move)
+        move.recv.wait_for("stays paused here", 60)
+        self.mend()
+        asks = Tool(self.vm.host, ask(move), hooks(answered=HOLD))
+        asks.wait_for("waiting at")
+        asks.kill()
+        assert asks.wait(30) == 137
+        assert twin.status() == "running", move.text()
+        move.resume_send()
+        assert move.send.wait(120) == MOVED, move.text()
+        assert move.recv.wait(60) == MOVED, move.text()
+        self.now_there(move)
 
     # The receiver dies after it has heard COMMIT: only the operator knows
 
@@ -178,6 +239,10 @@ def main():
                 ("answer lost, network back: send asks by itself", unknown.found_again),
                 ("commit lost; resolve lets the destination run", unknown.lost_commit),
                 ("commit lost; resolve --back takes the VM back", unknown.taken_back),
+                ("nothing committed; resolve does not let the destination run",
+                 unknown.source_stands_still),
+                ("commit lost; who asks is killed; send --resume", unknown.asked_and_gone),
+                ("sender dies before the commit, and nobody asks", unknown.nobody_asks),
                 ("receiver dies after the commit; the operator's word", unknown.operator),
                 ("sender dies before the commit", unknown.source_died),
                 ("sender dies before the commit, network cut too",

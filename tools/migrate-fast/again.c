@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "address.h"
+#include "keep.h"
 #include "receiver.h"
 #include "record.h"
 #include "say.h"
@@ -97,7 +98,7 @@ static int serve_again(struct receiver *receiver, const json_t *record)
 	bool reached;
 
 	if (!hello_is_session(session))
-		return fail("a file in %s is damaged", RECORD_DIR);
+		return fail("a file in %s is damaged", KEEP_DIR);
 	strcpy(receiver->session, session);
 	if (!json_is_true(json_object_get(record, "committed")))
 		return fail("the source has not handed the VM over to this QEMU; it is the source's. To end what was loaded here: migrate-fast abort --qmp %s",

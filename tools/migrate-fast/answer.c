@@ -138,6 +138,9 @@ int answer(struct receiver *receiver, int listener)
 		loop_until(is_asked, &asking, ASK_MS);
 		if (asking.asked)
 			done = decide(&asking);
+		/* Who brings its memory is let in elsewhere; so is who asks. */
+		if (receiver->stage == STAGE_RUNNING && receiver->demand.active)
+			done = true;
 		conn_close(&asking.conn);
 		if (fail_text())
 			free(fail_take());
@@ -148,6 +151,10 @@ int answer(struct receiver *receiver, int listener)
 	case STAGE_GONE:
 		return fail("the VM was given back to the source");
 	default:
+		/* It may be told to run by hand. */
+		if (!receiver->vm.qmp.gone &&
+		    vm_restore_capabilities(&receiver->vm))
+			free(fail_take());
 		return fail(receiver->demand.active ?
 			    "nobody has asked; the VM stays loaded and paused in this QEMU, and a part of its memory is still at the source. Quit this one, and let it run there" :
 			    "nobody has asked; the VM stays loaded and paused in this QEMU. If it runs at the source, quit this one; if the source has ended, let it run with QMP \"cont\"");

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "hook.h"
+#include "promise.h"
 #include "resolve.h"
 #include "say.h"
 #include "sender.h"
@@ -129,6 +130,8 @@ int commit(struct sender *sender)
 	if (!conn_open(conn) || sender->refused)
 		return fail("connection to %s lost before the commit",
 			    conn->peer);
+	if (promise_make(sender->session, options->qmp))
+		return -1;
 	/* No signal, and no failure, from here on lets the VM run here. */
 	loop_uncancellable(true);
 	guard_dismiss(&sender->guard);
@@ -139,6 +142,7 @@ int commit(struct sender *sender)
 				 (unsigned int)options->timeout);
 	if (sender->refused) {
 		sender->committed = false;
+		promise_end(sender->session);
 		return -1;
 	}
 	if (!sender->answered_running) {
@@ -154,12 +158,15 @@ int commit(struct sender *sender)
 			break;
 		case OUTCOME_GONE:
 			sender->committed = false;
+			promise_end(sender->session);
 			return fail("the destination has given the VM up");
 		default:
 			return unknown(sender);
 		}
 		free(fail_text() ? fail_take() : NULL);
 	}
+	/* It runs there: nobody has to be asked any more whether it may. */
+	promise_end(sender->session);
 	moved(sender);
 	if (sender->split && supply(sender))
 		return commit_left_behind(sender);

@@ -23,6 +23,7 @@
  *	complete	(recv) wait before COMPLETE is said
  *	verify		wait when the first digests have been sent
  *	bye		wait before BYE is said
+ *	answered	(resolve) wait before it is said that the answer was heard
  *	trust-hash	break the rule of pages.c that a hash must be certain
  *	lose-page	do not send one page of the first round
  *

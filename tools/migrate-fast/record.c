@@ -1,67 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What a recv has to know that takes over from another; see record.h. */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "keep.h"
 #include "ram.h"
 #include "receiver.h"
 #include "record.h"
 #include "say.h"
 
-static void path_of(const char *session, char path[128])
-{
-	snprintf(path, 128, RECORD_DIR "/%s.json", session);
-}
+#define PURPOSE	"json"
 
 void record_remove(const char *session)
 {
-	char path[128];
-
-	path_of(session, path);
-	unlink(path);
-}
-
-/* One name for a socket, wherever we are started. */
-static char *whole(const char *qmp)
-{
-	char *path = realpath(qmp, NULL);
-
-	return path ? path : need(strdup(qmp));
+	keep_remove(session, PURPOSE);
 }
 
 json_t *record_find(const char *qmp)
 {
-	char path[sizeof(RECORD_DIR) + 258], *want = whole(qmp);
-	DIR *dir = opendir(RECORD_DIR);
-	struct dirent *entry;
-	json_t *found = NULL;
-	json_error_t error;
-	const char *name;
-
-	while (dir && !found && (entry = readdir(dir))) {
-		snprintf(path, sizeof(path), RECORD_DIR "/%s", entry->d_name);
-		if (!strstr(entry->d_name, ".json") ||
-		    strstr(entry->d_name, ".new"))
-			continue;
-		found = json_load_file(path, 0, &error);
-		name = json_string_value(json_object_get(found, "qmp"));
-		if (found && (!name || strcmp(name, want))) {
-			json_decref(found);
-			found = NULL;
-		}
-	}
-	if (dir)
-		closedir(dir);
-	free(want);
-	return found;
+	return keep_find(qmp, PURPOSE);
 }
 
 void record_forget_others(const struct receiver *receiver)
@@ -84,33 +47,21 @@ void record_forget_others(const struct receiver *receiver)
 int record_write(const struct receiver *receiver, bool committed)
 {
 	const struct vm *vm = &receiver->vm;
-	char path[128], temporary[140], *qmp = whole(receiver->options->qmp);
-	json_t *json, *ram = json_array();
+	json_t *ram = json_array();
 	unsigned int i;
-	int ret;
 
 	for (i = 0; i < vm->rams; i++)
 		json_array_append_new(ram, json_pack("{s:s, s:s, s:I}",
 				"id", vm->ram[i].id, "path", vm->ram[i].path,
 				"bytes", (json_int_t)vm->ram[i].bytes));
-	json = json_pack("{s:s, s:s, s:b, s:b, s:o, s:O*}",
-			 "session", receiver->session, "qmp", qmp,
-			 "committed", committed,
-			 "start", receiver->run_it &&
-			 (receiver->stage != STAGE_RUNNING ||
-			  receiver->unconfirmed), "ram", ram,
-			 "capabilities", vm->caps_before);
-	free(qmp);
-	path_of(receiver->session, path);
-	snprintf(temporary, sizeof(temporary), "%s.new", path);
-	mkdir(RECORD_DIR, 0700);
-	ret = json_dump_file(json, temporary, JSON_INDENT(1));
-	json_decref(json);
-	if (ret || rename(temporary, path))
-		return fail("cannot write %s: %s", path, strerror(errno));
-	return 0;
+	return keep_write(receiver->session, PURPOSE, receiver->options->qmp,
+			  json_pack("{s:b, s:b, s:o, s:O*}",
+				    "committed", committed,
+				    "start", receiver->run_it &&
+				    (receiver->stage != STAGE_RUNNING ||
+				     receiver->unconfirmed), "ram", ram,
+				    "capabilities", vm->caps_before));
 }
-
 
 static int open_ram(struct ram *ram, const json_t *entry)
 {
@@ -120,7 +71,7 @@ static int open_ram(struct ram *ram, const json_t *entry)
 
 	ram->fd = -1;
 	if (!id || !path)
-		return fail("a file in %s is damaged", RECORD_DIR);
+		return fail("a file in %s is damaged", KEEP_DIR);
 	ram->id = need(strdup(id));
 	ram->path = need(strdup(path));
 	ram->bytes = (uint64_t)json_integer_value(json_object_get(entry,

@@ -2,16 +2,13 @@
 /*
  * Destination, post-copy: what a recv has to know that takes over from one
  * that was killed. QEMU cannot be asked: it may be waiting for an absent
- * page. A file under RECORD_DIR, which a reboot takes with it, as it does
- * the VM.
+ * page.
  */
 #ifndef RECORD_H
 #define RECORD_H
 
 #include <jansson.h>
 #include <stdbool.h>
-
-#define RECORD_DIR "/run/migrate-fast.d"
 
 struct receiver;
 struct vm;

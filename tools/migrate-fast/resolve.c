@@ -9,7 +9,9 @@
 
 #include "conn.h"
 #include "hello.h"
+#include "hook.h"
 #include "options.h"
+#include "promise.h"
 #include "resolve.h"
 #include "say.h"
 #include "vm.h"
@@ -74,6 +76,8 @@ enum outcome resolve_ask(const char *to, const char *session, bool back,
 	    loop_until(has_come, &reply, (unsigned int)timeout) > 0)
 		fail("%s does not answer", to);
 	free(text);
+	if (hook("answered"))
+		free(fail_take());
 	/* It may stop answering now. */
 	if (reply.outcome != OUTCOME_SILENT)
 		conn_send(&conn, WIRE_BYE, 0, NULL, 0);
@@ -83,6 +87,7 @@ enum outcome resolve_ask(const char *to, const char *session, bool back,
 
 static int end_here(struct vm *vm)
 {
+	promise_end_all(vm->qmp.path);
 	if (vm_quit(vm))
 		return -1;
 	printf("The VM runs at the destination; its QEMU here has ended.\n");
@@ -93,6 +98,7 @@ static int run_here(struct vm *vm, const char *why)
 {
 	json_t *reply;
 
+	promise_end_all(vm->qmp.path);
 	if (!vm->running && vm_cont(vm))
 		return -1;
 	/* It may have been seen elsewhere. */
@@ -120,11 +126,13 @@ static int resolve(const struct options *options, struct vm *vm)
 	if (options->word)
 		return end_here(vm);
 	/*
-	 * If it runs here, or has run on since and is paused again, it must
-	 * not run there: that would be an older one.
+	 * If it was not handed over, a send or its guard may let it run here
+	 * at any moment. If it runs here, or has run on since and is paused
+	 * again, it must not run there either: that would be an older one.
 	 */
 	outcome = resolve_ask(options->to, options->session,
-			      options->back || !vm_is_frozen(vm),
+			      options->back || !vm_is_frozen(vm) ||
+			      !promise_made(options->session),
 			      options->timeout);
 	switch (outcome) {
 	case OUTCOME_RUNNING:

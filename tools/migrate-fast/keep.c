@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What has to be known when we have died; see keep.h. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "keep.h"
+#include "say.h"
+
+#define PATH	160
+
+static void path_of(const char *session, const char *purpose, char path[PATH])
+{
+	snprintf(path, PATH, KEEP_DIR "/%s.%s", session, purpose);
+}
+
+/*
+ * One name for a socket, wherever we are started. The socket itself goes with
+ * its QEMU: only the folder is looked at.
+ */
+static char *whole(const char *qmp)
+{
+	const char *slash = strrchr(qmp, '/'), *name = slash ? slash + 1 : qmp;
+	char *folder, *real, *path;
+
+	folder = slash == qmp ? strdup("/") :
+		 slash ? strndup(qmp, (size_t)(slash - qmp)) : strdup(".");
+	real = realpath(need(folder), NULL);
+	if (asprintf(&path, "%s/%s", real ? real : folder, name) < 0)
+		path = NULL;
+	free(real);
+	free(folder);
+	return need(path);
+}
+
+int keep_write(const char *session, const char *purpose, const char *qmp,
+	       json_t *what)
+{
+	char path[PATH], temporary[PATH + 4], *name = whole(qmp);
+	int ret;
+
+	json_object_set_new(what, "session", json_string(session));
+	json_object_set_new(what, "qmp", json_string(name));
+	free(name);
+	path_of(session, purpose, path);
+	snprintf(temporary, sizeof(temporary), "%s.new", path);
+	mkdir(KEEP_DIR, 0700);
+	ret = json_dump_file(what, temporary, JSON_INDENT(1));
+	json_decref(what);
+	if (ret || rename(temporary, path))
+		return fail("cannot write %s: %s", path, strerror(errno));
+	return 0;
+}
+
+void keep_remove(const char *session, const char *purpose)
+{
+	char path[PATH];
+
+	path_of(session, purpose, path);
+	unlink(path);
+}
+
+bool keep_has(const char *session, const char *purpose)
+{
+	char path[PATH];
+
+	path_of(session, purpose, path);
+	return !access(path, F_OK);
+}
+
+json_t *keep_find(const char *qmp, const char *purpose)
+{
+	char path[sizeof(KEEP_DIR) + NAME_MAX + 2], *want = whole(qmp);
+	DIR *dir = opendir(KEEP_DIR);
+	const char *name, *end;
+	struct dirent *entry;
+	json_t *found = NULL;
+	json_error_t error;
+
+	while (dir && !found && (entry = readdir(dir))) {
+		end = strchr(entry->d_name, '.');
+		if (!end || strcmp(end + 1, purpose))
+			continue;
+		snprintf(path, sizeof(path), KEEP_DIR "/%s", entry->d_name);
+		found = json_load_file(path, 0, &error);
+		name = json_string_value(json_object_get(found, "qmp"));
+		if (found && (!name || strcmp(name, want))) {
+			json_decref(found);
+			found = NULL;
+		}
+	}
+	if (dir)
+		closedir(dir);
+	free(want);
+	return found;
+}

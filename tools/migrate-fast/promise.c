@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The promise not to let the VM run again; see promise.h. */
+#include "keep.h"
+#include "promise.h"
+
+#define PURPOSE	"promise"
+
+int promise_make(const char *session, const char *qmp)
+{
+	return keep_write(session, PURPOSE, qmp, json_object());
+}
+
+bool promise_made(const char *session)
+{
+	return keep_has(session, PURPOSE);
+}
+
+void promise_end(const char *session)
+{
+	keep_remove(session, PURPOSE);
+}
+
+void promise_end_all(const char *qmp)
+{
+	const char *session;
+	json_t *found;
+
+	while ((found = keep_find(qmp, PURPOSE))) {
+		session = json_string_value(json_object_get(found, "session"));
+		if (session)
+			promise_end(session);
+		json_decref(found);
+		if (!session)
+			break;
+	}
+}
