@@ -40,12 +40,12 @@ class Refuse(Survivor):
         with self.test("Ctrl-C while nobody answers"):
             self.cut()
             try:
-                move = Move(self.vm, None, args=["--timeout", 60000],
+                move = Move(self.vm, None, args=["--timeout", 600000],
                             to=f"{self.b.addr}:{PORT}")
                 self.a.run(f"until ss -Hnt state syn-sent dport = {PORT} | grep -q .; "
-                           "do sleep 0.1; done", timeout=30, check=True)
+                           "do sleep 0.1; done", timeout=120, check=True)
                 move.send.kill(signal.SIGINT)
-                move.failed("cancelled", timeout=5)
+                move.failed("cancelled", timeout=60)
             finally:
                 self.mend()
             self.survived()
@@ -169,12 +169,30 @@ class Refuse(Survivor):
             try:
                 Move(self.vm, twin, receive=False).failed("migrating already")
             finally:
-                self.vm.qmp("migrate_cancel")
-                self.vm.qmp("migrate-set-parameters", **{"max-bandwidth": 128 << 20})
-            end = time.monotonic() + 60
-            while self.vm.qmp("query-migrate").get("status") != "cancelled":
-                assert time.monotonic() < end, "QEMU does not cancel its own migration"
-                time.sleep(0.2)
+                self.cancel()
+
+    def another_migration(self):
+        with self.case("somebody migrates it meanwhile: not disturbed") as twin:
+            move = Move(self.vm, twin, send_env=hooks(first_round=HOLD))
+            move.send.wait_hook("first-round")
+            self.vm.qmp("migrate-set-capabilities", capabilities=[
+                {"capability": "x-ignore-shared", "state": False}])
+            self.vm.qmp("migrate-set-parameters", **{"max-bandwidth": 10000})
+            self.vm.qmp("migrate", uri="exec:cat >/dev/null")
+            move.send.release()
+            move.failed("QEMU", recv_rc=None)
+            status = self.vm.qmp("query-migrate")["status"]
+            assert status == "active", f"the other one is {status}\n{move.text()}"
+            self.cancel()
+
+    def cancel(self):
+        """QEMU's own migration."""
+        self.vm.qmp("migrate_cancel")
+        self.vm.qmp("migrate-set-parameters", **{"max-bandwidth": 128 << 20})
+        end = time.monotonic() + 60
+        while self.vm.qmp("query-migrate").get("status") != "cancelled":
+            assert time.monotonic() < end, "QEMU does not cancel its own migration"
+            time.sleep(0.2)
 
     # The command line
 
@@ -225,6 +243,7 @@ def main():
         refuse.sockets()
         refuse.memory()
         refuse.capabilities()
+        refuse.another_migration()
         refuse.still_movable()
         return refuse.finish()
 

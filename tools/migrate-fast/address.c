@@ -119,19 +119,59 @@ static int connect_one(const struct addrinfo *ai, uint64_t timeout)
 	return -1;
 }
 
-int address_connect(const char *to, uint64_t timeout)
-{
-	struct addrinfo *list, *ai;
-	int sock = -1, err;
+/*
+ * Where @to was found, the first time. A name is not looked up again: that
+ * cannot be interrupted, nobody is served meanwhile, and with a network that is
+ * cut it takes long. Besides, it may lead to another host, which knows nothing.
+ */
+static struct found {
+	char *to;
+	struct sockaddr_storage addr;
+	struct addrinfo info;
+} found;
 
-	if (look_up(to, false, &list))
-		return -1;
-	err = 0;
-	for (ai = list; ai && sock < 0 && err != ECANCELED; ai = ai->ai_next) {
+static void remember(const char *to, const struct addrinfo *ai)
+{
+	if (ai->ai_addrlen > sizeof(found.addr))
+		return;
+	free(found.to);
+	found.to = need(strdup(to));
+	memcpy(&found.addr, ai->ai_addr, ai->ai_addrlen);
+	found.info = *ai;
+	found.info.ai_addr = (struct sockaddr *)&found.addr;
+	found.info.ai_next = NULL;
+}
+
+static int connect_any(const char *to, const struct addrinfo *ai,
+		       uint64_t timeout)
+{
+	int sock = -1, err = 0;
+
+	for (; ai && sock < 0 && err != ECANCELED; ai = ai->ai_next) {
 		sock = connect_one(ai, timeout);
 		err = errno;
+		if (sock >= 0 && ai != &found.info)
+			remember(to, ai);
 	}
-	freeaddrinfo(list);
+	errno = err;
+	return sock;
+}
+
+int address_connect(const char *to, uint64_t timeout)
+{
+	struct addrinfo *list;
+	int sock, err;
+
+	if (found.to && !strcmp(found.to, to)) {
+		sock = connect_any(to, &found.info, timeout);
+		err = errno;
+	} else {
+		if (look_up(to, false, &list))
+			return -1;
+		sock = connect_any(to, list, timeout);
+		err = errno;
+		freeaddrinfo(list);
+	}
 	if (sock < 0)
 		return fail("cannot connect to %s: %s. Does \"migrate-fast recv\" listen there?",
 			    to, strerror(err));

@@ -23,11 +23,13 @@ static int no_record(const char *qmp)
 }
 
 /* QEMU may be waiting for an absent page: then it does not answer yet. */
+#define WAITS_MS	3000
+
 static bool reach_qemu(struct receiver *receiver)
 {
 	struct vm *vm = &receiver->vm;
 
-	if (!vm_attach(vm, receiver->options->qmp))
+	if (!vm_attach(vm, receiver->options->qmp, WAITS_MS))
 		return true;
 	free(fail_take());
 	qmp_close(&vm->qmp);

@@ -185,8 +185,11 @@ int devstate_saved(struct devstate *state, struct vm *vm, unsigned int ms)
 
 	if (state->id > 0) {
 		reply = qmp_fetch(&vm->qmp, state->id, "migrate", ms);
-		if (!reply)
+		if (!reply) {
+			/* Refused: nothing has begun that could be cancelled. */
+			state->running = vm->qmp.gone;
 			return -1;
+		}
 		json_decref(reply);
 		state->id = 0;
 	}

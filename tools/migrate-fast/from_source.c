@@ -18,14 +18,15 @@ static int on_copying(struct receiver *receiver,
 	case WIRE_ZERO:
 		return place_zero(receiver, frame);
 	case WIRE_ROUND:
+		if (receiver->round_over)
+			return conn_out_of_turn(&receiver->conn, frame);
 		receiver->rounds++;
-		if (serve_forget(receiver))
-			return -1;
-		return conn_send(conn, WIRE_ROUND_DONE, frame->page, NULL, 0);
+		receiver->round_over = true;
+		receiver->round = frame->page;
+		return 0;
 	case WIRE_PREPARE:
 		receiver->prepare = true;
-		return receiver->split && receiver->verify ?
-		       serve_track(receiver) : 0;
+		return 0;
 	case WIRE_DEVICE:
 		return devstate_keep(&receiver->devstate, payload,
 				     frame->length);
@@ -96,7 +97,9 @@ int receiver_frame(struct conn *conn, const struct wire_frame *frame,
 		conn->expected = true;
 		return 0;
 	case STAGE_RUNNING:
-		if (frame->type != WIRE_BYE)
+		/* Not before all of its memory is here. */
+		if (frame->type != WIRE_BYE ||
+		    (receiver->demand.active && !receiver->complete))
 			return conn_out_of_turn(&receiver->conn, frame);
 		receiver->bye = true;
 		conn->expected = true;

@@ -28,6 +28,7 @@
 #define DISMISS	'd'
 /* QEMU needs a moment to see that nobody reads its device state. */
 #define TRIES	100
+#define GREETING_MS	3000
 #define ASK_MS	10000
 #define WAIT_NS	(100 * NSEC_PER_MSEC)
 
@@ -38,7 +39,7 @@ static int clean_up(const char *path, json_t *caps, bool armed)
 	json_t *reply;
 	int ret = -1;
 
-	if (!qmp_open(&vm.qmp, path)) {
+	if (!qmp_open(&vm.qmp, path, GREETING_MS)) {
 		ret = 0;
 		if (armed) {
 			reply = qmp_try(&vm.qmp, "cont", NULL, QMP_MS);

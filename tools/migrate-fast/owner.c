@@ -73,7 +73,7 @@ int receiver_confirm(struct receiver *receiver)
 
 	if (!receiver->unconfirmed)
 		return 0;
-	if (vm->qmp.fd < 0 && vm_attach(vm, receiver->options->qmp))
+	if (vm->qmp.fd < 0 && vm_attach(vm, receiver->options->qmp, QMP_GREETING_MS))
 		return -1;
 	if (vm_query_status(vm) ||
 	    (!vm->running && !vm->resumed && vm_cont(vm)))

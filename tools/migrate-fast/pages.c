@@ -37,10 +37,8 @@
 
 #include "../lib/bitmap.h"
 #include "pages.h"
+#include "ram.h"
 #include "say.h"
-
-/* Pages harvested in one go: 1 GiB. */
-#define HARVEST	(1ULL << 18)
 
 void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
 		struct progress *progress)
@@ -109,26 +107,6 @@ static void settle(struct pages *pages)
 	}
 }
 
-/* In parts: with much memory the other end would miss our signs of life. */
-static int harvest_file(struct pager *pager, struct pages *pages,
-			struct mf_harvested *sum)
-{
-	uint64_t start, n;
-	int err;
-
-	for (start = 0; start < pages->ram->mf.pages; start += n) {
-		n = pages_part(pages, start, HARVEST);
-		err = mf_harvest_part(pager->vm->session, &pages->ram->mf,
-				      start, n, sum);
-		if (err)
-			return fail("harvest of %s: %s", pages->ram->path,
-				    strerror(-err));
-		if (start + n < pages->ram->mf.pages && loop_check())
-			return -1;
-	}
-	return 0;
-}
-
 int pages_harvest(struct pager *pager, struct mf_harvested *sum)
 {
 	unsigned int i;
@@ -138,7 +116,7 @@ int pages_harvest(struct pager *pager, struct mf_harvested *sum)
 		struct pages *pages = &pager->pages[i];
 		struct mf_harvested one = { 0 };
 
-		if (harvest_file(pager, pages, &one))
+		if (ram_harvest(pager->vm, pages->ram, &one))
 			return -1;
 		/* What a scan has left is among what there is now. */
 		sum->dirty += pages->owed ?

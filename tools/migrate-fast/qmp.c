@@ -2,6 +2,7 @@
 /* QMP, QEMU's control socket; see qmp.h. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 #include "say.h"
 
 #define MAX_MESSAGE	(16 << 20)
-#define GREETING_MS	3000
+#define RETRY_NS	(20 * NSEC_PER_MSEC)
 
 static int message(struct qmp *qmp, const char *line, size_t len)
 {
@@ -249,12 +250,41 @@ int qmp_give_fd(struct qmp *qmp, const char *name, int fd)
 	return value ? 0 : -1;
 }
 
-int qmp_open(struct qmp *qmp, const char *path)
+/*
+ * QEMU lets one client wait beside the one that it serves: for a third one
+ * connect(2) would wait, deaf to everything. 0 or -errno.
+ */
+static int reach(struct qmp *qmp, const struct sockaddr_un *addr, uint64_t end)
 {
+	int flags = fcntl(qmp->fd, F_GETFL);
+
+	if (flags < 0 || fcntl(qmp->fd, F_SETFL, flags | O_NONBLOCK))
+		return -errno;
+	while (connect(qmp->fd, (const struct sockaddr *)addr,
+		       sizeof(*addr))) {
+		if (errno == EINTR)
+			continue;
+		if (errno != EAGAIN || now_ns() >= end)
+			return -errno;
+		if (loop_sleep(RETRY_NS))
+			return -ECANCELED;
+	}
+	return fcntl(qmp->fd, F_SETFL, flags) ? -errno : 0;
+}
+
+static int in_use(const char *path)
+{
+	return fail("QEMU does not answer on %s: a QMP socket serves one client at a time, and this one seems to be in use (by libvirt, a monitor shell, another migrate-fast). Give QEMU a second -qmp socket, or end that client",
+		    path);
+}
+
+int qmp_open(struct qmp *qmp, const char *path, unsigned int ms)
+{
+	uint64_t end = now_ns() + ms * NSEC_PER_MSEC;
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
-	int ret;
+	int ret, err;
 
 	qmp->fd = -1;
 	qmp->path = need(strdup(path));
@@ -265,9 +295,14 @@ int qmp_open(struct qmp *qmp, const char *path)
 	qmp->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (qmp->fd < 0)
 		return fail("socket: %s", strerror(errno));
-	if (connect(qmp->fd, (struct sockaddr *)&addr, sizeof(addr)))
+	err = reach(qmp, &addr, end);
+	if (err == -EAGAIN)
+		return in_use(path);
+	if (err == -ECANCELED)
+		return -1;
+	if (err)
 		return fail("cannot connect to QEMU at %s: %s. Does QEMU run, with -qmp unix:%s,server=on,wait=off ?",
-			    path, strerror(errno), path);
+			    path, strerror(-err), path);
 	if (!getsockopt(qmp->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len))
 		qmp->peer = cred.pid;
 	qmp->watch = (struct watch){
@@ -277,12 +312,11 @@ int qmp_open(struct qmp *qmp, const char *path)
 		.arg = qmp,
 	};
 	loop_add(&qmp->watch);
-	ret = loop_until(has_greeting, qmp, GREETING_MS);
+	ret = loop_until(has_greeting, qmp, ms);
 	if (ret < 0)
 		return -1;
 	if (!qmp->greeting)
-		return fail("QEMU does not answer on %s: a QMP socket serves one client at a time, and this one seems to be in use (by libvirt, a monitor shell, another migrate-fast). Give QEMU a second -qmp socket, or end that client",
-			    path);
+		return in_use(path);
 	return qmp_do(qmp, "qmp_capabilities", NULL);
 }
 

@@ -27,8 +27,11 @@ struct qmp {
 
 /* How long QEMU may take for a command that does not wait for anything. */
 #define QMP_MS	10000
+/* How long it may take to greet: who is not greeted by then is not served. */
+#define QMP_GREETING_MS	5000
 
-int qmp_open(struct qmp *qmp, const char *path);
+/* Connects, and waits @ms for the greeting. 0, or -1 after fail(). */
+int qmp_open(struct qmp *qmp, const char *path, unsigned int ms);
 void qmp_close(struct qmp *qmp);
 
 /*

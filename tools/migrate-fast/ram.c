@@ -20,6 +20,8 @@
 
 /* Digests fetched at a time. */
 #define BATCH	4096
+/* Pages harvested in one go: 1 GiB. */
+#define HARVEST	(1ULL << 18)
 
 /*
  * /proc/PID/maps names the file by device and inode. That of an mfram
@@ -214,6 +216,25 @@ static int punch(struct ram *ram, uint64_t page, uint64_t pages)
  * A file may hold what an earlier VM has left. What is zero stays: it may
  * have been allocated ahead (prealloc=on, mem-lock=on).
  */
+int ram_harvest(struct vm *vm, struct ram *ram, struct mf_harvested *sum)
+{
+	uint64_t start, n;
+	int err;
+
+	for (start = 0; start < ram->mf.pages; start += n) {
+		n = ram->mf.pages - start;
+		if (n > HARVEST)
+			n = HARVEST;
+		err = mf_harvest_part(vm->session, &ram->mf, start, n, sum);
+		if (err)
+			return fail("harvest of %s: %s", ram->path,
+				    strerror(-err));
+		if (start + n < ram->mf.pages && loop_check())
+			return -1;
+	}
+	return 0;
+}
+
 int ram_clear(struct vm *vm, struct ram *ram)
 {
 	struct migrate_fast_digest *digests;

@@ -145,7 +145,8 @@ static int welcome(struct receiver *receiver)
 	if (hello_compare(&receiver->vm, receiver->hello,
 			  receiver->conn.peer) ||
 	    check_memory(receiver) || vm_set_capabilities(&receiver->vm) ||
-	    map_ram(receiver))
+	    map_ram(receiver) ||
+	    (receiver->split && receiver->verify && serve_track(receiver)))
 		return -1;
 	reply = hello_describe(&receiver->vm, receiver->session);
 	text = need(json_dumps(reply, JSON_COMPACT));
@@ -213,14 +214,33 @@ static bool is_prepare(void *arg)
 {
 	struct receiver *receiver = arg;
 
-	return receiver->prepare || receiver->vm.qmp.gone;
+	return receiver->prepare || receiver->round_over ||
+	       receiver->vm.qmp.gone;
 }
 
 static bool is_load(void *arg)
 {
 	struct receiver *receiver = arg;
 
-	return receiver->load || receiver->vm.qmp.gone;
+	return receiver->load || receiver->round_over || receiver->vm.qmp.gone;
+}
+
+/* Until the source has said so; meanwhile rounds come to an end. */
+static int copy_until(struct receiver *receiver, bool (*done)(void *arg))
+{
+	do {
+		if (loop_until(done, receiver, 0))
+			return -1;
+		if (receiver->vm.qmp.gone)
+			return receiver_qemu_gone(receiver);
+		if (!receiver->round_over)
+			return 0;
+		if (serve_forget(receiver))
+			return -1;
+		receiver->round_over = false;
+	} while (!conn_send(&receiver->conn, WIRE_ROUND_DONE, receiver->round,
+			    NULL, 0));
+	return -1;
 }
 
 static int receive_vm(struct receiver *receiver, int listener)
@@ -231,16 +251,11 @@ static int receive_vm(struct receiver *receiver, int listener)
 		serve_init(receiver);
 		door_open(&receiver->door, receiver, listener);
 	}
-	if (loop_until(is_prepare, receiver, 0))
-		return -1;
-	if (vm->qmp.gone)
-		return receiver_qemu_gone(receiver);
-	if (devstate_open(&receiver->devstate, vm) || hook("ready") ||
+	if (copy_until(receiver, is_prepare) ||
+	    devstate_open(&receiver->devstate, vm) || hook("ready") ||
 	    conn_send(&receiver->conn, WIRE_READY, 0, NULL, 0) ||
-	    loop_until(is_load, receiver, 0))
+	    copy_until(receiver, is_load))
 		return -1;
-	if (vm->qmp.gone)
-		return receiver_qemu_gone(receiver);
 	receiver->stage = STAGE_LOADING;
 	if (hook("load") || devstate_load(&receiver->devstate, vm, LOAD_MS))
 		return -1;
@@ -266,11 +281,12 @@ static void undo(struct receiver *receiver)
 	door_close(&receiver->door);
 	conn_farewell(&receiver->conn, WIRE_FAIL, cause);
 	conn_reset(&receiver->pull);
-	if (receiver->demand.active && receiver->stage != STAGE_LOADING)
+	if (receiver->demand.active && receiver->stage < STAGE_LOADING)
 		demand_undo(&receiver->demand);
 	if (receiver->demand.active)
 		record_remove(receiver->session);
-	if (receiver->stage == STAGE_LOADING) {
+	/* PREPARED, if that could not be said. */
+	if (receiver->stage >= STAGE_LOADING) {
 		devstate_close(&receiver->devstate, vm);
 		if (receiver_give_up(receiver))
 			note("the QEMU here holds half a VM and has not ended: end it by hand");

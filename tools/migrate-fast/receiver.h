@@ -40,6 +40,8 @@ struct receiver {
 	uint64_t pages, zeroes;
 	/* What the source has said. */
 	bool prepare, load, commit, bye, differs, verified, cancelled;
+	bool round_over;	/* has yet to be answered */
+	uint64_t round;		/* its number */
 
 	/* Post-copy; see serve.c. */
 	struct conn pull;	/* faults, and the pages that answer them */
@@ -61,13 +63,14 @@ int receiver_frame(struct conn *conn, const struct wire_frame *frame,
 /* serve.c */
 void serve_init(struct receiver *receiver);
 /*
- * With --verify, while the VM still runs over there: what it will write here
- * need not be what the source has. Takes long; DEMAND must not.
+ * With --verify, before anything is here: what the VM will write here need not
+ * be what the source has.
  */
 int serve_track(struct receiver *receiver);
 /*
  * What was written until now was written by us. After each round, while the VM
- * still runs over there: the more there is, the longer it takes.
+ * still runs over there: the more there is, the longer it takes. Not from within
+ * the loop, if there is much.
  */
 int serve_forget(struct receiver *receiver);
 /* DEMAND: from here on what is stale is absent. */

@@ -35,7 +35,8 @@ static int greet(struct sender *sender)
 	hello = hello_describe(&sender->vm, sender->session);
 	json_object_set_new(hello, "verify", json_boolean(options->verify));
 	json_object_set_new(hello, "split",
-			    json_boolean(mode_may_split(options->mode)));
+			    json_boolean(mode_may_split(options->mode) &&
+					 !options->no_postcopy));
 	text = need(json_dumps(hello, JSON_COMPACT));
 	json_decref(hello);
 	err = conn_send(conn, WIRE_HELLO, 0, text, strlen(text));

@@ -14,6 +14,7 @@
 #include "bits.h"
 #include "hook.h"
 #include "line.h"
+#include "ram.h"
 #include "receiver.h"
 #include "record.h"
 #include "say.h"
@@ -54,15 +55,12 @@ int serve_track(struct receiver *receiver)
 int serve_forget(struct receiver *receiver)
 {
 	struct vm *vm = &receiver->vm;
-	struct mf_harvested sum;
+	struct mf_harvested sum = { 0 };
 	unsigned int i;
-	int err;
 
 	for (i = 0; receiver->tracked && i < vm->rams; i++) {
-		err = mf_harvest(vm->session, &vm->ram[i].mf, &sum);
-		if (err)
-			return fail("harvest of %s: %s", vm->ram[i].path,
-				    strerror(-err));
+		if (ram_harvest(vm, &vm->ram[i], &sum))
+			return -1;
 		memset(vm->ram[i].mf.bitmap, 0, vm->ram[i].mf.bitmap_bytes);
 	}
 	return 0;

@@ -239,13 +239,14 @@ static int put_back(const struct vcpu *vcpu)
 	return fail("control group %s could not be removed", vcpu->dir);
 }
 
-static int undo(const struct throttle *throttle)
+/* @slowed: limits were set. Else they may be others' by now. */
+static int undo(const struct throttle *throttle, bool slowed)
 {
 	unsigned int i;
 	int ret = 0;
 
 	/* First what the guest feels. */
-	for (i = 0; i < throttle->vcpus; i++)
+	for (i = 0; slowed && i < throttle->vcpus; i++)
 		set_limit(&throttle->vcpu[i], 0);
 	for (i = 0; i < throttle->vcpus; i++)
 		if (put_back(&throttle->vcpu[i]))
@@ -256,14 +257,16 @@ static int undo(const struct throttle *throttle)
 /* Undoes everything when the other end of @fd has been let go of. */
 static void keep(const struct throttle *throttle, int fd)
 {
+	bool slowed = false;
 	char word = DONE;
 	ssize_t n;
 
 	do {
 		n = read(fd, &word, 1);
+		slowed |= n > 0;
 	} while (n > 0 || (n < 0 && errno == EINTR));
 	word = DONE;
-	if (undo(throttle))
+	if (undo(throttle, slowed))
 		send(fd, fail_text(), strlen(fail_text()), MSG_NOSIGNAL);
 	else
 		send(fd, &word, 1, MSG_NOSIGNAL);
@@ -383,7 +386,7 @@ void throttle_end(struct throttle *throttle)
 	/* Without a word it has been killed. */
 	if (n > 1)
 		text[n] = 0;
-	else if (n <= 0 && undo(throttle))
+	else if (n <= 0 && undo(throttle, throttle->percent))
 		snprintf(text, sizeof(text), "%s", fail_text());
 	else
 		return;

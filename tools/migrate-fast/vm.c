@@ -202,10 +202,10 @@ static int query_capabilities(struct vm *vm, json_t **list)
 	return 0;
 }
 
-int vm_attach(struct vm *vm, const char *qmp_path)
+int vm_attach(struct vm *vm, const char *qmp_path, unsigned int ms)
 {
 	vm->qmp = (struct qmp){ .event = on_event, .arg = vm };
-	return qmp_open(&vm->qmp, qmp_path);
+	return qmp_open(&vm->qmp, qmp_path, ms);
 }
 
 int vm_open(struct vm *vm, const char *qmp_path, bool incoming)
@@ -215,7 +215,7 @@ int vm_open(struct vm *vm, const char *qmp_path, bool incoming)
 	memset(vm, 0, sizeof(*vm));
 	vm->incoming = incoming;
 	vm->session = -1;
-	if (vm_attach(vm, qmp_path) || query_machine(vm) ||
+	if (vm_attach(vm, qmp_path, QMP_GREETING_MS) || query_machine(vm) ||
 	    vm_query_status(vm) || query_ram(vm) || query_migrate(vm) ||
 	    query_capabilities(vm, &list))
 		return -1;

@@ -57,8 +57,8 @@ struct problems {
 	unsigned int n;
 };
 
-/* Connects. */
-int vm_attach(struct vm *vm, const char *qmp_path);
+/* qmp_open() */
+int vm_attach(struct vm *vm, const char *qmp_path, unsigned int ms);
 /* Connects and asks for everything above; opens no file yet. */
 int vm_open(struct vm *vm, const char *qmp_path, bool incoming);
 void vm_close(struct vm *vm);
