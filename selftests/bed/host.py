@@ -24,9 +24,9 @@ def commands(tests, bed, host):
         assert host.run("kill -SEGV $$").rc == 128 + signal.SIGSEGV
     with tests.test("timeout"):
         began = time.monotonic()
-        result = host.run("echo begun; sleep 1000", timeout=1)
+        result = host.run("echo begun; sleep 1000", timeout=5)
         assert result.timed_out and result.rc == 124 and result.out == "begun\n", result
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60
     with tests.test("a daemon left behind does not hold up its command"):
         assert host.run("sleep 1000 & echo done", timeout=20).out == "done\n"
         host.run("pkill sleep")
@@ -80,7 +80,7 @@ def links(tests, bed, a, b):
     with tests.test("the rate holds"):
         bed.rate("50mbit")
         sink = b.spawn("exec busybox nc -l -p 5555 > /dev/null")
-        time.sleep(0.5)
+        b.run("until ss -Hltn 'sport = :5555' | grep -q .; do sleep 0.1; done", check=True)
         before = a.sent_bytes()
         began = time.monotonic()
         a.run(f"head -c 20000000 /dev/zero | busybox nc {b.addr} 5555", timeout=120,

@@ -23,8 +23,6 @@
 #define FIRST	600UL
 #define SOME	101UL
 #define LAST	(PAGES - SOME)
-/* Emulated hosts are slow. */
-#define PATIENCE_MS 10000
 
 /* A process that maps the file, and does what it is told. */
 enum order {
@@ -141,7 +139,7 @@ static long answer_of(const struct other *other)
 	struct pollfd pollfd = { .fd = other->socket, .events = POLLIN };
 	long answer;
 
-	if (poll(&pollfd, 1, PATIENCE_MS) != 1)
+	if (poll(&pollfd, 1, MF_PATIENCE_MS) != 1)
 		return -ETIMEDOUT;
 	if (recv(other->socket, &answer, sizeof(answer), 0) != sizeof(answer))
 		return -EPIPE;
@@ -174,7 +172,7 @@ static long waits(struct mf_vm *vm, const struct other *other, size_t page)
 {
 	struct pollfd pollfd = { .fd = other->socket, .events = POLLIN };
 	struct migrate_fast_fault fault = {};
-	unsigned long long limit = mf_ms() + PATIENCE_MS;
+	unsigned long long limit = mf_ms() + MF_PATIENCE_MS;
 
 	tell(other, LOAD, page);
 	while (!mf_fault(vm, &fault, 10)) {
@@ -204,7 +202,7 @@ static void look_around(const struct other *other, bool all)
 /* By and by, once nothing is absent: 0 when it is mapped as a large page. */
 static long is_collapsed_again(const struct other *other)
 {
-	unsigned long long limit = mf_ms() + PATIENCE_MS;
+	unsigned long long limit = mf_ms() + MF_PATIENCE_MS;
 	long rc;
 
 	while ((rc = ask(other, COLLAPSE, LARGE))) {
@@ -336,7 +334,7 @@ static int spread(unsigned char **maps)
 /* Small pages, none of them absent, and collapsing is allowed. */
 static int take_apart(struct mf_vm *vm, const struct other *other)
 {
-	unsigned long long limit = mf_ms() + PATIENCE_MS;
+	unsigned long long limit = mf_ms() + MF_PATIENCE_MS;
 	int rc;
 
 	mf_stamp(mf_page(vm, LARGE), LARGE, MF_HUGE, 1);
@@ -444,7 +442,7 @@ TEST_F(fill, mappings_are_as_before)
 	EXPECT_EQ(MAP_FAILED, mremap(map, BYTES / 2, BYTES, MREMAP_MAYMOVE));
 	EXPECT_EQ(EFAULT, errno);
 	EXPECT_EQ(SOME, mf_fill(vm, LARGE, MF_HUGE, 2));
-	limit = mf_ms() + PATIENCE_MS;
+	limit = mf_ms() + MF_PATIENCE_MS;
 	while (mremap(map, BYTES / 2, BYTES, MREMAP_MAYMOVE) == MAP_FAILED &&
 	       mf_ms() < limit)
 		usleep(5000);

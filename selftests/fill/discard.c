@@ -99,7 +99,7 @@ TEST_F(fill, a_part_waits)
 	punch_from = 520 * MF_PAGE + 100;
 	punch_bytes = 50;
 	pid = mf_touch_start(&self->vm, punches, 0);
-	ASSERT_EQ(1, mf_fault(&self->vm, &fault, 5000));
+	ASSERT_EQ(1, mf_fault(&self->vm, &fault, MF_PATIENCE_MS));
 	EXPECT_EQ(520, fault.page);
 	EXPECT_TRUE(mf_touch_waits(pid));
 	EXPECT_EQ(1, mf_fill(&self->vm, 520, 1, 2));

@@ -15,7 +15,6 @@
 
 #include "fixture.h"
 
-#define REFCNT "/sys/module/migrate_fast/refcnt"
 #define READERS 3
 
 /* What the VM's threads share with the judge. */
@@ -105,7 +104,7 @@ static long version_of_all(struct mf_vm *vm)
 TEST_F_TIMEOUT(fill, killed_at_random_moments, 600)
 {
 	unsigned int repeat = 8 * mf_environment("MF_REPEAT", 1);
-	long refcnt = mf_read_number(REFCNT), absent, left = 0;
+	long refcnt = mf_users(), absent, left = 0;
 	pthread_t threads[READERS];
 	__u64 random = mf_seed();
 	unsigned int i, marked = 0;
@@ -144,9 +143,7 @@ TEST_F_TIMEOUT(fill, killed_at_random_moments, 600)
 		pthread_join(threads[i], NULL);
 	EXPECT_EQ(0, readers.errors);
 	EXPECT_LT(0, readers.looks);
-	for (i = 0; i < 100 && mf_read_number(REFCNT) != refcnt; i++)
-		usleep(20000);
-	EXPECT_EQ(refcnt, mf_read_number(REFCNT));
+	EXPECT_EQ(refcnt, mf_users_settled(refcnt));
 	TH_LOG("%u kills, %u after marking, %ld pages left, %llu faults, %llu looks",
 	       repeat, marked, left, mf_absent_state(&self->vm).faults,
 	       readers.looks);

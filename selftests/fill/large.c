@@ -28,7 +28,7 @@ static int is_waited_for(struct mf_vm *vm, size_t page)
 	struct migrate_fast_fault fault = {};
 	pid_t pid = mf_touch_start(vm, mf_touch_load, page);
 
-	if (mf_fault(vm, &fault, 5000) != 1 || fault.page != page ||
+	if (mf_fault(vm, &fault, MF_PATIENCE_MS) != 1 || fault.page != page ||
 	    !mf_touch_waits(pid)) {
 		kill(pid, SIGKILL);
 		return mf_touch_end(pid) ?: -ENODATA;
@@ -113,7 +113,7 @@ TEST_F(fill, populate_waits_for_the_one)
 	if (!pid)
 		_exit(madvise(mf_page(&self->vm, 512), 512 * MF_PAGE,
 			      MADV_POPULATE_WRITE) != 0);
-	ASSERT_EQ(1, mf_fault(&self->vm, &fault, 5000));
+	ASSERT_EQ(1, mf_fault(&self->vm, &fault, MF_PATIENCE_MS));
 	EXPECT_EQ(700, fault.page);
 	EXPECT_EQ(1, mf_fill(&self->vm, 700, 1, 2));
 	EXPECT_EQ(0, mf_wait(pid));

@@ -277,7 +277,7 @@ FIXTURE_TEARDOWN(reader)
 									\
 	_pid = mf_touch_start(&self->vm, variant->touch, PAGE);	\
 	ASSERT_LT(0, _pid);						\
-	ASSERT_EQ(1, mf_fault(&self->vm, &_fault, 5000)) {		\
+	ASSERT_EQ(1, mf_fault(&self->vm, &_fault, MF_PATIENCE_MS)) {		\
 		TH_LOG("it ended with %d", mf_touch_end(_pid));		\
 	}								\
 	EXPECT_EQ(PAGE, _fault.page);					\

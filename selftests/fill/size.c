@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -75,7 +76,7 @@ static long size_of(const struct mf_vm *vm)
 	ASSERT_EQ(_pages, mf_demand(&self->vm, 0, _pages));		\
 	EXPECT_STREQ(_list, mf_absent(&self->vm));			\
 	_pid = mf_touch_start(&self->vm, mf_touch_load, (_pages) - 50);	\
-	ASSERT_EQ(1, mf_fault(&self->vm, &_fault, 5000)) {		\
+	ASSERT_EQ(1, mf_fault(&self->vm, &_fault, MF_PATIENCE_MS)) {		\
 		TH_LOG("it ended with %d", mf_touch_end(_pid));		\
 	}								\
 	EXPECT_EQ((_pages) - 50, _fault.page);				\
@@ -115,6 +116,18 @@ TEST_F(size, what_grows_is_present)
 	EXPECT_STREQ("128-129,131-191,200-299", mf_absent(&self->vm));
 	EXPECT_EQ(163, mf_fill(&self->vm, 0, 300, 2));
 	EXPECT_EQ(-1, mf_stamp_differs(mf_page(&self->vm, 299), 299, 2));
+}
+
+/* Whatever size it had: what is cut off is not absent any more. */
+TEST_F(size, cut_from_the_largest_size)
+{
+	ASSERT_EQ(64, mf_demand(&self->vm, 128, 64));
+	ASSERT_EQ(0, ftruncate(self->vm.fd, LLONG_MAX));
+	ASSERT_EQ(0, ftruncate(self->vm.fd, 0));
+	EXPECT_EQ(0, mf_absent_state(&self->vm).absent);
+	ASSERT_EQ(0, ftruncate(self->vm.fd, 300 * MF_PAGE));
+	EXPECT_EQ(0, mf_fill(&self->vm, 128, 64, 2));
+	EXPECT_EQ(0, mf_page(&self->vm, 130)[0]);
 }
 
 /* Bytes behind the end are brought as well, and belong to nothing. */
@@ -175,7 +188,7 @@ TEST_F(size, an_append_waits)
 	ASSERT_EQ(0, resize(&self->vm, BYTES));
 	ASSERT_EQ(1, mf_demand(&self->vm, LAST, 1));
 	pid = mf_touch_start(&self->vm, appends, 0);
-	ASSERT_EQ(1, mf_fault(&self->vm, &fault, 5000)) {
+	ASSERT_EQ(1, mf_fault(&self->vm, &fault, MF_PATIENCE_MS)) {
 		TH_LOG("it ended with %d", mf_touch_end(pid));
 	}
 	EXPECT_EQ(LAST, fault.page);

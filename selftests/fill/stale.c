@@ -65,7 +65,7 @@ static int locks_and_looks(struct mf_vm *vm, size_t page)
 	ASSERT_EQ(1, read(answers[0], &_byte, 1));			\
 	ASSERT_EQ(64, mf_demand(&self->vm, 576, 64));			\
 	ASSERT_EQ(1, write(pipes[1], "x", 1));				\
-	ASSERT_EQ(1, mf_fault(&self->vm, &_fault, 5000));		\
+	ASSERT_EQ(1, mf_fault(&self->vm, &_fault, MF_PATIENCE_MS));		\
 	EXPECT_EQ(600, _fault.page);					\
 	EXPECT_TRUE(mf_touch_waits(_pid));				\
 	EXPECT_EQ(1, mf_fill(&self->vm, 600, 1, 2));			\
@@ -111,7 +111,7 @@ TEST_F(fill, forgotten_by_the_guest)
 		size_t page;
 
 		for (page = 600; page < 602; page++) {
-			if (mf_fault(&self->vm, &fault, 5000) != 1 ||
+			if (mf_fault(&self->vm, &fault, MF_PATIENCE_MS) != 1 ||
 			    fault.page != page)
 				_exit(1);
 			usleep(20000);
@@ -173,7 +173,7 @@ TEST_F(fill, pages_that_never_were)
 	ASSERT_EQ(0, madvise(self->vm.map, PAGES * MF_PAGE, MADV_REMOVE));
 	ASSERT_EQ(PAGES, mf_demand(&self->vm, 0, PAGES));
 	pid = mf_touch_start(&self->vm, mf_touch_load, 77);
-	ASSERT_EQ(1, mf_fault(&self->vm, &fault, 5000));
+	ASSERT_EQ(1, mf_fault(&self->vm, &fault, MF_PATIENCE_MS));
 	EXPECT_TRUE(mf_touch_waits(pid));
 	EXPECT_EQ(1, mf_fill(&self->vm, 77, 1, 2));
 	EXPECT_EQ(0, mf_touch_end(pid));
@@ -262,7 +262,7 @@ TEST_F(fill, dontneed_is_harmless)
 			     MADV_DONTNEED));
 	EXPECT_EQ(0x77, mf_page(&self->vm, 512)[9]);
 	pid = mf_touch_start(&self->vm, mf_touch_load, 513);
-	ASSERT_EQ(1, mf_fault(&self->vm, &fault, 5000));
+	ASSERT_EQ(1, mf_fault(&self->vm, &fault, MF_PATIENCE_MS));
 	EXPECT_TRUE(mf_touch_waits(pid));
 	EXPECT_EQ(1, mf_fill(&self->vm, 513, 1, 2));
 	EXPECT_EQ(0, mf_touch_end(pid));
@@ -316,7 +316,7 @@ TEST_F(fill, allocation_brings_no_page)
 			       MF_PAGE));
 	EXPECT_STREQ("512-575", mf_absent(&self->vm));
 	pid = mf_touch_start(&self->vm, mf_touch_load, 520);
-	ASSERT_EQ(1, mf_fault(&self->vm, &fault, 5000));
+	ASSERT_EQ(1, mf_fault(&self->vm, &fault, MF_PATIENCE_MS));
 	EXPECT_TRUE(mf_touch_waits(pid));
 	EXPECT_EQ(64, mf_fill(&self->vm, 512, 64, 2));
 	EXPECT_EQ(0, mf_touch_end(pid));

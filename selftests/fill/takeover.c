@@ -14,7 +14,6 @@
 
 #include "fixture.h"
 
-#define REFCNT "/sys/module/migrate_fast/refcnt"
 #define START(_page) mf_touch_start(&self->vm, mf_touch_load, _page)
 
 /* Another session with the same file. */
@@ -41,8 +40,11 @@ static void leave(struct mf_vm *vm)
 	vm->session = -1;
 }
 
-/* A process that serves, and is killed. */
-static pid_t serve_elsewhere(struct mf_vm *vm, int reads)
+/*
+ * A process that serves, and is killed. It writes a byte when it does, which is
+ * read here, and another one to @told when it has read of so many faults.
+ */
+static pid_t serve_elsewhere(struct mf_vm *vm, int reads, int *told)
 {
 	struct migrate_fast_fault fault;
 	struct mf_vm server;
@@ -56,6 +58,7 @@ static pid_t serve_elsewhere(struct mf_vm *vm, int reads)
 	pid = fork();
 	if (pid) {
 		close(done[1]);
+		*told = done[0];
 		if (read(done[0], &byte, 1) != 1)
 			return -EIO;
 		return pid;
@@ -65,7 +68,7 @@ static pid_t serve_elsewhere(struct mf_vm *vm, int reads)
 	if (write(done[1], "x", 1) != 1)
 		_exit(1);
 	while (reads--)
-		mf_fault(&server, &fault, 10000);
+		mf_fault(&server, &fault, MF_PATIENCE_MS);
 	if (write(done[1], "x", 1) != 1)
 		_exit(1);
 	while (1)
@@ -81,7 +84,7 @@ TEST_F(fill, waiters_survive_the_server)
 	ASSERT_EQ(64, mf_demand(&self->vm, 512, 64));
 	ASSERT_EQ(0, another(&self->vm, &next));
 	told = START(520);
-	ASSERT_EQ(1, mf_fault(&self->vm, &fault, 5000));
+	ASSERT_EQ(1, mf_fault(&self->vm, &fault, MF_PATIENCE_MS));
 	untold = START(515);
 	ASSERT_EQ(0, mf_wait_waiting(&self->vm, 2));
 	leave(&self->vm);
@@ -120,15 +123,17 @@ TEST_F(fill, a_killed_server_is_replaced)
 {
 	struct migrate_fast_fault fault;
 	pid_t server, waiter;
-	int i;
+	int i, told = -1;
+	char byte;
 
 	for (i = 0; i < 3; i++) {
-		server = serve_elsewhere(&self->vm, i ? 1 : 0);
+		server = serve_elsewhere(&self->vm, i ? 1 : 0, &told);
 		ASSERT_LT(0, server);
 		waiter = START(512 + i);
 		ASSERT_EQ(0, mf_wait_waiting(&self->vm, 1));
 		EXPECT_EQ(-EBUSY, mf_demand_bits(&self->vm, NULL));
-		usleep(50000);
+		ASSERT_EQ(1, read(told, &byte, 1));
+		close(told);
 		ASSERT_EQ(0, kill(server, SIGKILL));
 		EXPECT_EQ(-SIGKILL, mf_touch_end(server));
 		EXPECT_TRUE(mf_touch_waits(waiter));
@@ -207,25 +212,23 @@ TEST_F(fill, anybody_may_abort)
 	close(other.session);
 }
 
-static long settled_refcnt(long want)
+/* Users of the module when what came before has been cleaned up. */
+static long users_at_rest(void)
 {
-	long now = 0;
-	int tries;
+	long before, now = mf_users();
 
-	/* The last references are dropped by delayed work. */
-	for (tries = 0; tries < 100; tries++) {
-		now = mf_read_number(REFCNT);
-		if (now == want)
-			break;
-		usleep(20000);
-	}
+	do {
+		before = now;
+		usleep(500000);
+		now = mf_users();
+	} while (now != before);
 	return now;
 }
 
 /* A process that waits keeps file, mount and module, though all else went. */
 TEST_F(fill, waiters_keep_everything)
 {
-	long before = mf_read_number(REFCNT);
+	long before = mf_users();
 	struct mf_vm vm;
 	pid_t pid;
 
@@ -245,16 +248,16 @@ TEST_F(fill, waiters_keep_everything)
 	umount2(MF_MNT, MNT_DETACH);
 	EXPECT_EQ(-1, syscall(SYS_delete_module, "migrate_fast", O_NONBLOCK));
 	EXPECT_TRUE(mf_touch_waits(pid));
-	EXPECT_LT(0, mf_read_number(REFCNT));
+	EXPECT_LT(0, mf_users());
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	EXPECT_EQ(-SIGKILL, mf_touch_end(pid));
-	EXPECT_GT(before, settled_refcnt(0));
+	EXPECT_GT(before, mf_users_settled(0));
 }
 
 /* Many files, each left in the middle of it in some way. */
 TEST_F(fill, nothing_is_left_behind)
 {
-	long before = settled_refcnt(-1), i;
+	long before = users_at_rest(), i;
 	char path[64];
 
 	for (i = 0; i < 12; i++) {
@@ -285,7 +288,7 @@ TEST_F(fill, nothing_is_left_behind)
 		close(vm.fd);
 		ASSERT_EQ(0, unlink(path));
 	}
-	EXPECT_EQ(before, settled_refcnt(before));
+	EXPECT_EQ(before, mf_users_settled(before));
 }
 
 TEST_HARNESS_MAIN

@@ -163,6 +163,17 @@ TEST_F(ranges, enormous_max)
 	EXPECT_EQ(10, self->hash.count);
 }
 
+/* Where start + max does not fit. */
+TEST_F(ranges, enormous_max_further_on)
+{
+	self->hash.max = ~0ULL;
+	self->hash.start = 5;
+	self->hash.pages = 10;
+	ASSERT_EQ(0, hash(self, &self->hash));
+	EXPECT_EQ(10, self->hash.count);
+	EXPECT_EQ(15, self->hash.next);
+}
+
 TEST_F(ranges, file_has_become_shorter)
 {
 	ASSERT_EQ(0, ftruncate(self->vm.fd, 100 * MF_PAGE));

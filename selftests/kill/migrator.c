@@ -20,7 +20,6 @@
 #include "mf_test.h"
 
 #define PAGES 2048UL
-#define REFCNT "/sys/module/migrate_fast/refcnt"
 
 /* What the VM's writer thread shares with the judge. */
 struct writer {
@@ -173,7 +172,7 @@ FIXTURE_SETUP(kill)
 	self->writer = (struct writer){ .vm = &self->vm };
 	ASSERT_EQ(0, pthread_create(&self->writer.thread, NULL, write_pages,
 				    &self->writer));
-	self->refcnt = mf_read_number(REFCNT);
+	self->refcnt = mf_users();
 }
 
 static void stop_writer(struct writer *writer)
@@ -242,21 +241,6 @@ static const char *works(struct _test_data_kill *self)
 	return list;
 }
 
-static long settled_refcnt(long want)
-{
-	long now = 0;
-	int tries;
-
-	/* The last references are dropped by delayed work. */
-	for (tries = 0; tries < 100; tries++) {
-		now = mf_read_number(REFCNT);
-		if (now == want)
-			break;
-		usleep(20000);
-	}
-	return now;
-}
-
 TEST_F_TIMEOUT(kill, at_random_moments, 600)
 {
 	unsigned int repeat = mf_environment("MF_REPEAT", 20);
@@ -282,7 +266,7 @@ TEST_F_TIMEOUT(kill, at_random_moments, 600)
 	for (page = 0; page < PAGES; page += 7)
 		ASSERT_EQ(self->writer.rounds,
 			  *(__u64 *)mf_page(&self->vm, page));
-	EXPECT_EQ(self->refcnt, settled_refcnt(self->refcnt));
+	EXPECT_EQ(self->refcnt, mf_users_settled(self->refcnt));
 	TH_LOG("%u kills, %llu rounds of the VM", repeat, self->writer.rounds);
 }
 

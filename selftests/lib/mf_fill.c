@@ -12,8 +12,6 @@
 
 #include "mf_fill.h"
 
-/* Emulated hosts are slow, and a test that hangs is ended by its harness. */
-#define PATIENCE_MS 10000
 /* Name of a process that is about to touch a page. */
 #define TOUCHES "touches"
 
@@ -155,7 +153,7 @@ int mf_fault(struct mf_vm *vm, struct migrate_fast_fault *fault, int ms)
 
 int mf_wait_waiting(struct mf_vm *vm, unsigned int pages)
 {
-	unsigned long long limit = mf_ms() + PATIENCE_MS;
+	unsigned long long limit = mf_ms() + MF_PATIENCE_MS;
 
 	while (mf_absent_state(vm).waiting != pages) {
 		if (mf_ms() > limit)
@@ -217,7 +215,7 @@ static bool sleeps(pid_t pid)
 
 bool mf_touch_waits(pid_t pid)
 {
-	unsigned long long limit = mf_ms() + PATIENCE_MS;
+	unsigned long long limit = mf_ms() + MF_PATIENCE_MS;
 	siginfo_t info = {};
 
 	/* On a busy machine it may take its time to get there. */
@@ -231,7 +229,7 @@ bool mf_touch_waits(pid_t pid)
 
 int mf_touch_end(pid_t pid)
 {
-	return mf_wait_until(pid, mf_ms() + PATIENCE_MS);
+	return mf_wait_until(pid, mf_ms() + MF_PATIENCE_MS);
 }
 
 int mf_touch_load(struct mf_vm *vm, size_t page)

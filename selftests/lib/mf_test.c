@@ -271,21 +271,23 @@ const char *mf_harvest(struct mf_vm *vm)
 
 const char *mf_harvest_settled(struct mf_vm *vm)
 {
+	unsigned long long limit = mf_ms() + MF_PATIENCE_MS;
 	__u64 *sum = calloc(1, vm->bitmap_bytes);
 	const char *list;
-	int tries = 0;
+	bool again = false;
 	size_t i;
 
 	do {
-		if (tries++)
+		if (again)
 			usleep(10000);
+		again = true;
 		list = mf_harvest(vm);
 		for (i = 0; i < vm->bitmap_bytes / 8; i++)
 			sum[i] |= vm->bitmap[i];
 		/* An error in the middle of it must not look like an end. */
 		if (strchr(list, ' '))
 			goto out;
-	} while (vm->carried && tries < 200);
+	} while (vm->carried && mf_ms() < limit);
 	list = vm->carried ? "never settled" : mf_list(sum, vm->pages);
 out:
 	free(sum);
@@ -371,6 +373,21 @@ long mf_read_number(const char *path)
 		number = -EINVAL;
 	fclose(file);
 	return number;
+}
+
+long mf_users(void)
+{
+	return mf_read_number("/sys/module/migrate_fast/refcnt");
+}
+
+long mf_users_settled(long want)
+{
+	unsigned long long limit = mf_ms() + MF_PATIENCE_MS;
+
+	/* The last references are dropped by delayed work. */
+	while (mf_users() != want && mf_ms() < limit)
+		usleep(20000);
+	return mf_users();
 }
 
 int mf_write_string(const char *path, const char *string)

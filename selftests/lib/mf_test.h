@@ -21,6 +21,14 @@
 #define MADV_COLLAPSE 25
 #endif
 
+/*
+ * Emulated hosts are slow, and on a busy machine stand still for seconds. What
+ * has to happen has so many ms for it; a test that hangs is ended later.
+ */
+#define MF_PATIENCE_MS	20000
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 90
+
 #define MF_PAGE		((size_t)MIGRATE_FAST_PAGE_SIZE)
 /* Pages of a large (2 MB) page. */
 #define MF_HUGE		512UL
@@ -112,6 +120,10 @@ int mf_resident(const void *page);
 
 /* The first number in a file like /sys/module/X/refcnt, or -errno. */
 long mf_read_number(const char *path);
+/* Users of the module. */
+long mf_users(void);
+/* The same, when there are @want; or what there are if there never are. */
+long mf_users_settled(long want);
 int mf_write_string(const char *path, const char *string);
 int mf_modprobe(const char *module, const char *option);
 /* Major times 1000 plus minor of the running kernel: 6012. */

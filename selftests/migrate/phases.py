@@ -24,11 +24,10 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import (FAILED, HOLD, MOVED, SPLIT, TOOL, UNKNOWN, Move, Scenario,
-                          check_order, discard, events_of, hooks, resolve)
+from migrate.move import (FAILED, HOLD, MOVED, PATIENT, SPLIT, TOOL, UNKNOWN, Move,
+                          Scenario, check_order, discard, events_of, hooks, resolve)
 from vm import AgentError, Bed, HostError, QmpError
 
-PATIENT = ["--timeout", "5000"]
 FEW = 7
 KILLED = 137
 
@@ -195,7 +194,7 @@ class Phases(Scenario):
         if self.random.random() < 0.3:
             time.sleep(self.random.uniform(0, 2))
         else:
-            end = time.monotonic() + self.random.uniform(5, 12)
+            end = time.monotonic() + self.random.uniform(10, 17)
             while move.send.running and time.monotonic() < end:
                 time.sleep(0.1)
         self.mend()
@@ -236,7 +235,7 @@ class Phases(Scenario):
         if not guest.proc.running:
             return None
         try:
-            return guest.qmp("query-status", timeout=3)["status"]
+            return guest.qmp("query-status", timeout=8)["status"]
         except QmpError as error:
             if "no answer" in str(error):
                 return "waits"

@@ -71,7 +71,7 @@ FIXTURE_SETUP(unload)
 	if (!self->was_mounted && errno == EBUSY)
 		SKIP(return, "a VM uses the host's mount");
 	/* Is it needed by nothing now? Else the tests would prove nothing. */
-	ASSERT_EQ(0, mf_read_number("/sys/module/migrate_fast/refcnt"));
+	ASSERT_EQ(0, mf_users());
 }
 
 FIXTURE_TEARDOWN(unload)
@@ -133,10 +133,12 @@ TEST_F(unload, while_only_a_bitmap_is_mapped)
 TEST_F(unload, while_only_a_mapping_is_left)
 {
 	unsigned char *map;
+	int fd, done[2];
 	pid_t pid;
-	int fd;
+	char byte;
 
 	ASSERT_EQ(0, mf_mount(NULL));
+	ASSERT_EQ(0, pipe(done));
 	fd = mf_create(MF_MNT "/ram", 64 * MF_PAGE);
 	map = mf_map(fd, 64 * MF_PAGE, PROT_READ | PROT_WRITE);
 	ASSERT_NE(NULL, map);
@@ -149,13 +151,17 @@ TEST_F(unload, while_only_a_mapping_is_left)
 	pid = fork();
 	if (!pid) {
 		munmap(map, 32 * MF_PAGE);
-		usleep(300000);
+		if (read(done[0], &byte, 1) != 1)
+			_exit(1);
 		map[40 * MF_PAGE] = 1;
 		_exit(0);
 	}
 	munmap(map, 64 * MF_PAGE);
 	EXPECT_EQ(-EWOULDBLOCK, unload());
+	EXPECT_EQ(1, write(done[1], "x", 1));
 	EXPECT_EQ(0, mf_wait(pid));
+	close(done[0]);
+	close(done[1]);
 	EXPECT_EQ(0, unload());
 }
 

@@ -375,19 +375,20 @@ static void stir_network(void)
 /* What was sent and read is nobody's any more: no page stays referenced. */
 TEST_F(content, pages_come_free)
 {
-	size_t i;
+	unsigned long long limit;
+	int i = 0;
 
 	add_ram(self, 0, 64 * MF_PAGE);
 	EXPECT_STREQ("", transfer(self));
 	ASSERT_EQ(0, mf_start(self->vm.session));
-	for (i = 0; i < 100; i++) {
+	limit = mf_ms() + MF_PATIENCE_MS;
+	do {
+		if (i++)
+			usleep(10000);
 		stir_network();
 		memset(self->vm.map, i, 64 * MF_PAGE);
 		mf_harvest(&self->vm);
-		if (!self->vm.carried)
-			break;
-		usleep(10000);
-	}
+	} while (self->vm.carried && mf_ms() < limit);
 	EXPECT_EQ(0, self->vm.carried);
 }
 

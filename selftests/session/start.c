@@ -316,7 +316,7 @@ static pid_t write_never(const struct mf_vm *vm)
 		_what;							\
 		_exit(0);						\
 	}								\
-	EXPECT_TRUE(mf_ends_until(_pid, mf_ms() + 5000));		\
+	EXPECT_TRUE(mf_ends_until(_pid, mf_ms() + MF_PATIENCE_MS));		\
 	EXPECT_FALSE(mf_ends_until(_writer, mf_ms()));			\
 	/* Or the other one might hang for ever. */			\
 	kill(_writer, SIGKILL);						\

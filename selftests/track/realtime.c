@@ -112,7 +112,7 @@ static void tell_stack(pid_t pid)
 	_pid = fork();							\
 	if (!_pid)							\
 		_exit(!(_what));					\
-	EXPECT_TRUE(mf_ends_until(_pid, mf_ms() + 10000)) {		\
+	EXPECT_TRUE(mf_ends_until(_pid, mf_ms() + MF_PATIENCE_MS)) {		\
 		tell_stack(_pid);					\
 	}								\
 	EXPECT_FALSE(mf_ends_until(self->hog, mf_ms()));		\

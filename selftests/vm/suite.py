@@ -12,7 +12,7 @@ class Suite:
     def __init__(self, name):
         self.name = name
         self.path = os.path.join(SELFTESTS, name)
-        self.settings = {"timeout": "120", "where": "host"}
+        self.settings = {"timeout": "300", "where": "host"}
         settings = os.path.join(self.path, "settings")
         if os.path.exists(settings):
             with open(settings, encoding="utf-8") as f:
