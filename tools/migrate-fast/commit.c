@@ -71,6 +71,8 @@ void commit_end(struct sender *sender)
 	conn_pause(&sender->conn, true);
 	conn_pause(&sender->supply.pull.conn, true);
 	sender->stats.result = RESULT_MOVED;
+	/* Of a send before this one, which was not answered. */
+	promise_end(sender->session);
 	if (conn_open(&sender->conn)) {
 		sender->conn.expected = true;
 		conn_send(&sender->conn, WIRE_BYE, 0, NULL, 0);
