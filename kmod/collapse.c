@@ -52,7 +52,7 @@
 
 #include "collapse.h"
 #include "compat/mm.h"
-#include "map.h"
+#include "mappings.h"
 
 /* How often mappings are looked at again that were in use. */
 #define AGAIN_JIFFIES	(HZ / 50 ?: 1)

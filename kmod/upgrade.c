@@ -21,7 +21,7 @@
 #include <linux/mm.h>
 
 #include "compat/mm.h"
-#include "map.h"
+#include "mappings.h"
 #include "ram.h"
 #include "upgrade.h"
 

@@ -26,7 +26,7 @@
 #include <linux/mm.h>
 #include <linux/sched.h>
 
-#include "map.h"
+#include "mappings.h"
 #include "ram.h"
 #include "view.h"
 
