@@ -8,7 +8,10 @@
  * MF_SECONDS and MF_REPEAT in the environment.
  */
 #include <pthread.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "fixture.h"
@@ -16,6 +19,22 @@
 #define FIRST	256UL
 #define RUN	64UL
 #define WINDOW_MS 100
+
+static long vmstat(const char *field)
+{
+	FILE *file = fopen("/proc/vmstat", "r");
+	char name[64];
+	long value = 0;
+
+	while (file && fscanf(file, "%63s %ld", name, &value) == 2) {
+		if (!strcmp(name, field))
+			break;
+		value = 0;
+	}
+	if (file)
+		fclose(file);
+	return value;
+}
 
 /* One that writes, and takes the right to write from itself and gives it back. */
 struct upgrader {
@@ -46,6 +65,21 @@ static void *upgrades(void *arg)
 	return NULL;
 }
 
+/* One whose access to the pages is taken away by NUMA balancing. */
+static void *only_writes(void *arg)
+{
+	struct upgrader *self = arg;
+	unsigned char *run = mf_page(self->vm, FIRST);
+	size_t i;
+
+	while (!__atomic_load_n(&self->stop, __ATOMIC_SEQ_CST)) {
+		self->rounds++;
+		for (i = 0; i < RUN; i++)
+			*(volatile __u64 *)(run + i * MF_PAGE) = self->rounds;
+	}
+	return NULL;
+}
+
 static bool harvest_into(struct mf_vm *vm, unsigned char *mirror)
 {
 	size_t page;
@@ -60,7 +94,9 @@ static bool harvest_into(struct mf_vm *vm, unsigned char *mirror)
 	return true;
 }
 
-TEST_F_TIMEOUT(track, nothing_is_lost_to_mprotect, 1200)
+static void nothing_is_lost(struct __test_metadata *_metadata,
+			    struct _test_data_track *self,
+			    void *(*upgrades)(void *))
 {
 	unsigned int seconds = mf_environment("MF_SECONDS", 4) *
 			       mf_environment("MF_REPEAT", 1);
@@ -93,6 +129,26 @@ TEST_F_TIMEOUT(track, nothing_is_lost_to_mprotect, 1200)
 	ASSERT_LT(0, rounds);
 	TH_LOG("%llu windows, %llu rounds of the writer", windows, rounds);
 	free(mirror);
+}
+
+TEST_F_TIMEOUT(track, nothing_is_lost_to_mprotect, 1200)
+{
+	nothing_is_lost(_metadata, self, upgrades);
+}
+
+#define BALANCING "/sys/kernel/debug/sched/numa_balancing/"
+
+/* On one node the kernel balances nothing; numa=fake=2 makes two. */
+TEST_F_TIMEOUT(track, nothing_is_lost_to_numa_balancing, 1200)
+{
+	if (mf_read_number("/proc/sys/kernel/numa_balancing") != 1)
+		SKIP(return, "no NUMA balancing here: boot with numa=fake=2");
+	mount("none", "/sys/kernel/debug", "debugfs", 0, NULL);
+	ASSERT_EQ(0, mf_write_string(BALANCING "scan_delay_ms", "1"));
+	ASSERT_EQ(0, mf_write_string(BALANCING "scan_period_min_ms", "1"));
+	ASSERT_EQ(0, mf_write_string(BALANCING "scan_period_max_ms", "10"));
+	nothing_is_lost(_metadata, self, only_writes);
+	ASSERT_LT(0, vmstat("numa_hint_faults"));
 }
 
 TEST_HARNESS_MAIN

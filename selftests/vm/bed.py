@@ -113,7 +113,8 @@ class Bed:
                 self.hosts = list(old)
 
     def host(self, name="a", **options):
-        """Boot one host without links. Options: smp, mem (MiB), icount, load."""
+        """Boot one host without links. Options: smp, mem (MiB), icount, load,
+        append (to the kernel's command line)."""
         def start():
             host = self._add(name, **options)
             host.start()

@@ -39,7 +39,7 @@ class Host:
     """Made by Bed.host() and Bed.pair(); see README.md."""
 
     def __init__(self, bed, name, number, smp=1, mem=1024, links=None, icount=False,
-                 load=True, qemu_args=()):
+                 load=True, append="", qemu_args=()):
         self.bed = bed
         self.name = name
         self.number = number
@@ -47,6 +47,7 @@ class Host:
         self.mem = mem
         self.icount = icount
         self.load = load
+        self.append = append	# to the kernel's command line
         self.qemu_args = list(qemu_args)
         self.links = links	# None, "server" or "client" of the two links
         self.addr = f"{LINK}.{number}"
@@ -79,7 +80,8 @@ class Host:
             "rcupdate.rcu_cpu_stall_timeout=120",
             f"mf_name={self.name}", f"mf_number={self.number}",
             f"mf_top={image.TOP}", f"mf_run={self.bed.dir}",
-            f"mf_modules={base}/lib/modules/{release}", f"mf_release={release}"])
+            f"mf_modules={base}/lib/modules/{release}", f"mf_release={release}",
+            self.append]).strip()
         if self.icount:
             accel = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=on"]
         else:
