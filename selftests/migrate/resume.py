@@ -215,6 +215,13 @@ class Resume(Scenario):
     def recorded(twin):
         return twin.host.run("ls /run/migrate-fast.d/*.json 2>/dev/null").out.strip()
 
+    @staticmethod
+    def status(twin):
+        """Its run state; None if it has ended, or is about to."""
+        with contextlib.suppress(QmpError):
+            return twin.status()
+        return None
+
     # The one case that loses what the VM did since
 
     def host_died(self):
@@ -285,8 +292,14 @@ class Resume(Scenario):
             assert "given up" in result.out
             again = twin.host.run(f"{TOOL} abort --qmp {twin.qmp_path}")
             assert again.rc == FAILED and "nothing to resume" in again.out, again.out
-            # The guest touches absent memory sooner or later.
-            twin.proc.wait(60)
+            # The guest touches absent memory sooner or later: QEMU gets a signal, and
+            # ends; or KVM_RUN fails, and it stops the VM.
+            end = time.monotonic() + 60
+            while twin.proc.running and self.status(twin) != "internal-error":
+                assert time.monotonic() < end, f"the VM goes on\n{move.text()}"
+                time.sleep(0.2)
+            assert self.status(twin) != "running", move.text()
+            twin.kill()
             move.guard_ends()
             move.source_waits()
             assert resolve(move, "--word", "source").rc == FAILED
