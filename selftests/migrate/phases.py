@@ -182,10 +182,13 @@ class Phases(Scenario):
     def strike(self, move, victim):
         if victim in ("network", "host"):
             self.cut()
-        if victim in ("recv", "both", "host"):
-            move.recv.kill()
-        if victim in ("send", "both"):
-            move.send.kill()
+        # It is dead before somebody is let go: another host may be quicker.
+        dead = [move.recv] if victim in ("recv", "both", "host") else []
+        dead += [move.send] if victim in ("send", "both") else []
+        for tool in dead:
+            tool.kill()
+        for tool in dead:
+            tool.wait(60)
         if victim == "host":
             move.twin.kill()
 
