@@ -18,6 +18,7 @@ LIMIT = ["--mode", "precopy", "--downtime-limit", "30000"]
 
 # Exit status of the tool.
 MOVED, FAILED, USAGE, UNKNOWN, STRANDED, SPLIT = range(6)
+KILLED = 137
 
 
 def command(words, env=None):
@@ -168,6 +169,22 @@ class Move:
         resumed = events_of(self.twin).count("RESUME")
         assert resumed == 1, f"the destination was resumed {resumed} times"
         return result
+
+    def recv_ends(self):
+        """The VM and all its memory are there. Who has not heard that is told to end."""
+        def waits():
+            return any(words in self.recv.output for words in ("waiting for the source",
+                                                               "Waiting for"))
+        end = time.monotonic() + 60
+        while self.recv.running and time.monotonic() < end and not waits():
+            time.sleep(0.2)
+        with contextlib.suppress(TimeoutError):
+            self.recv.wait(3)
+        if self.recv.running:
+            assert waits(), self.text()
+            self.recv.kill(signal.SIGINT)
+        rc = self.recv.wait(60)
+        assert rc in (MOVED, KILLED), f"recv returned {rc}\n{self.text()}"
 
     def _wait_gone(self):
         """The source's QEMU ends by itself."""

@@ -24,12 +24,11 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import (FAILED, HOLD, MOVED, PATIENT, SPLIT, TOOL, UNKNOWN, Move,
+from migrate.move import (FAILED, HOLD, KILLED, MOVED, PATIENT, SPLIT, TOOL, UNKNOWN, Move,
                           Scenario, check_order, discard, events_of, hooks, resolve)
 from vm import AgentError, Bed, HostError, QmpError
 
 FEW = 7
-KILLED = 137
 
 # Places in each phase, and who stands still there.
 PHASES = {
@@ -319,12 +318,6 @@ class Phases(Scenario):
             move.recv.kill(signal.SIGINT)
             move.recv.wait(30)
 
-    @staticmethod
-    def waits(recv):
-        """It says that it has lost the source."""
-        return any(words in recv.output for words in ("waiting for the source",
-                                                      "Waiting for"))
-
     def now_there(self, move):
         twin = move.twin
         self.vm.proc.wait(30)
@@ -333,17 +326,7 @@ class Phases(Scenario):
             discard(twin)
             self.renew()
             return "lost"
-        # Who has not heard that it is over can be told to end.
-        end = time.monotonic() + 30
-        while move.recv.running and time.monotonic() < end and not self.waits(move.recv):
-            time.sleep(0.2)
-        with contextlib.suppress(TimeoutError):
-            move.recv.wait(3)
-        if move.recv.running:
-            assert self.waits(move.recv), move.text()
-            move.recv.kill(signal.SIGINT)
-        rc = move.recv.wait(30)
-        assert rc in (MOVED, KILLED), f"recv returned {rc}\n{move.text()}"
+        move.recv_ends()
         end = time.monotonic() + 30
         while self.records(twin) and time.monotonic() < end:
             move.resume_recv(*PATIENT)
