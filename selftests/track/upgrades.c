@@ -45,16 +45,27 @@ struct upgrader {
 	__u64 rounds;
 };
 
+/* All pages, once more. False: it shall end. */
+static bool writes(struct upgrader *self)
+{
+	unsigned char *run = mf_page(self->vm, FIRST);
+	size_t i;
+
+	if (__atomic_load_n(&self->stop, __ATOMIC_SEQ_CST))
+		return false;
+	self->rounds++;
+	for (i = 0; i < RUN; i++)
+		*(volatile __u64 *)(run + i * MF_PAGE) = self->rounds;
+	return true;
+}
+
 static void *upgrades(void *arg)
 {
 	struct upgrader *self = arg;
 	unsigned char *run = mf_page(self->vm, FIRST);
 	size_t i;
 
-	while (!__atomic_load_n(&self->stop, __ATOMIC_SEQ_CST)) {
-		self->rounds++;
-		for (i = 0; i < RUN; i++)
-			*(volatile __u64 *)(run + i * MF_PAGE) = self->rounds;
+	while (writes(self)) {
 		for (i = 0; i < 4 && !self->error; i++) {
 			if (mprotect(run, RUN * MF_PAGE, PROT_READ) ||
 			    mprotect(run, RUN * MF_PAGE,
@@ -68,15 +79,8 @@ static void *upgrades(void *arg)
 /* One whose access to the pages is taken away by NUMA balancing. */
 static void *only_writes(void *arg)
 {
-	struct upgrader *self = arg;
-	unsigned char *run = mf_page(self->vm, FIRST);
-	size_t i;
-
-	while (!__atomic_load_n(&self->stop, __ATOMIC_SEQ_CST)) {
-		self->rounds++;
-		for (i = 0; i < RUN; i++)
-			*(volatile __u64 *)(run + i * MF_PAGE) = self->rounds;
-	}
+	while (writes(arg))
+		;
 	return NULL;
 }
 

@@ -86,7 +86,8 @@ class Qemu:
             wait_running(twin, began + PATIENCE)
         return began, time.monotonic(), {
             "told_ms": info.get("total-time", 0),
-            "told_downtime_ms": info.get("downtime", 0), "pages": info["ram"]["normal"], "unfinished": int(not finished)}
+            "told_downtime_ms": info.get("downtime", 0),
+            "pages": info["ram"]["normal"], "unfinished": int(not finished)}
 
     def _wait(self, vm, began):
         switched = False
