@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a host's processors do while its agent does not answer.
+"""What the processors of a host or guest do while its agent does not answer.
 
 A kernel that takes no interrupts any more prints nothing. Its QEMU still sees where
 the processors are, and what interrupts wait for them.
@@ -64,9 +64,9 @@ def _stack(hmp, cpu, symbols):
 
 
 def report(dial, kallsyms):
-    """Text. dial() connects to the monitor of the host's QEMU."""
+    """Text. dial() connects to the monitor of the machine's QEMU."""
     symbols = Symbols(kallsyms)
-    lines = [] if kallsyms else ["no symbols: a second host did not boot"]
+    lines = [] if kallsyms else ["no symbols"]
     try:
         qmp = dial()
 

@@ -4,7 +4,7 @@ import os
 import shlex
 import time
 
-from . import image
+from . import frozen, image
 from .agent import Agent, AgentError
 from .host import MOUNT, SERVICE, HostError
 from .qmp import Qmp, QmpError
@@ -200,7 +200,24 @@ class Guest:
 
     def run(self, command, timeout=60, **options):
         """Run a shell command in the guest."""
-        return self.agent.run(command, timeout=timeout, **options)
+        try:
+            return self.agent.run(command, timeout=timeout, **options)
+        except (AgentError, TimeoutError) as error:
+            if not self.proc.running or self.alive():
+                raise
+            raise AgentError(f"{error}\nguest {self.name} is frozen:\n"
+                             f"{self.frozen()}") from error
+
+    def frozen(self):
+        """What QEMU's threads, and then its processors do."""
+        kernel = self.host.run(f"""cd /proc/{self.pid}/task && for task in *; do
+            echo "$(cat $task/comm), $(sed 's/.*) //; s/ .*//' $task/stat):"
+            cat $task/stack
+        done""").out
+        # Its processors have the host's symbols where they run the host's kernel.
+        same = self.host.bed.kernel == image.GUEST_KERNEL
+        symbols = self.host.read("/proc/kallsyms") if same else ""
+        return kernel + frozen.report(lambda: self._qmp, symbols)
 
     def spawn(self, command, **options):
         return self.agent.spawn(command, **options)
