@@ -50,6 +50,9 @@ def measure(tests, host, name, append):
         work = vm.spawn(f"exec workload writer {SIZE_MB}")
         work.wait_output("ready", 60)
         work.kill(signal.SIGSTOP)
+        # Who still writes would write to pages that the server has saved already.
+        vm.run(f"while grep -h ^State /proc/{work.pid}/task/*/status | grep -qv stopped; "
+               "do sleep 0.1; done", check=True)
         counter = vm.spawn(COUNTER)
         server = host.spawn(["exec", SERVER, vm.ram_path, str(DELAY_MS)])
         server.wait_output("ready", 60)
