@@ -136,12 +136,12 @@ class Broken(Survivor):
     def fails_when_cut(self, move):
         """Each end has to notice for itself, and to end, while it is cut."""
         self.cut()
-        move.failed("network")
+        move.failed("no sign of life")
 
     def cut_and_resolve(self, move, pause=False):
         """The destination cannot know whether the source has gone on without it."""
         self.cut(release=move.recv)
-        move.send_failed("network")
+        move.send_failed("no sign of life")
         move.recv.wait_for("stays paused here", 60)
         self.mend()
         if pause:
@@ -235,7 +235,7 @@ class Broken(Survivor):
                             send_env=hooks(device=HOLD))
                 self.at_send_hook(move, "device")
                 self.cut(release=move.send)
-                move.failed("network")
+                move.failed("no sign of life")
                 left = self.b.run("ls /run/migrate-fast.d 2>/dev/null").out.split()
                 assert not left, f"records left: {left}"
         with self.case("three-stage: network cut when the destination has loaded") as twin:

@@ -24,20 +24,42 @@
 /* The peer has so long to hear the last word. */
 #define FAREWELL_MS	3000
 
-static int lost(struct conn *conn, const char *why)
+static void give_up(struct conn *conn)
 {
 	conn->broken = true;
 	conn->dead = true;
 	conn->watch.events = 0;
+}
+
+static int lost(struct conn *conn, const char *why)
+{
+	give_up(conn);
 	return fail("connection to %s lost: %s. Is migrate-fast still running there, and does the network stand?",
 		    conn->peer, why);
 }
 
+static int silent(struct conn *conn)
+{
+	give_up(conn);
+	return fail("%s has given no sign of life for %.0f s: network cut, host down or migrate-fast stopped there (--timeout)",
+		    conn->peer,
+		    (double)(now_ns() - conn->last_rx) / NSEC_PER_SEC);
+}
+
 int conn_write_error(struct conn *conn, int err)
 {
-	return lost(conn, err == ETIMEDOUT ?
-		    "it does not answer any more (network cut, or host down)" :
-		    strerror(err));
+	/*
+	 * TCP waits no longer than we do, and may be the first to notice. It
+	 * then says why it heard nothing, if it knows.
+	 */
+	switch (err) {
+	case ETIMEDOUT:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+		return silent(conn);
+	default:
+		return lost(conn, strerror(err));
+	}
 }
 
 static int flush_some(struct conn *conn)
@@ -203,13 +225,8 @@ static int conn_tick(struct ticker *ticker, uint64_t now)
 
 	if (conn->broken || conn->closed)
 		return 0;
-	if (now > conn->last_rx && now - conn->last_rx > conn->timeout) {
-		conn->broken = true;
-		conn->dead = true;
-		return fail("%s has given no sign of life for %.0f s: network cut, host down or migrate-fast stopped there (--timeout)",
-			    conn->peer,
-			    (double)(now - conn->last_rx) / NSEC_PER_SEC);
-	}
+	if (now > conn->last_rx && now - conn->last_rx > conn->timeout)
+		return silent(conn);
 	if (now - conn->last_tx > NSEC_PER_SEC && !conn->mid_frame &&
 	    !conn->out_len)
 		return conn_send(conn, WIRE_BEAT, 0, NULL, 0);
