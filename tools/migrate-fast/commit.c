@@ -118,6 +118,46 @@ static enum outcome ask(struct sender *sender)
 	}
 }
 
+/*
+ * COMMIT, and what becomes of it. Return: 0 the VM runs over there; -1 not, if
+ * sender->committed was taken back, or else unknown.
+ */
+static int hand_over(struct sender *sender)
+{
+	const struct options *options = sender->options;
+	struct conn *conn = &sender->conn;
+	int ret;
+
+	sender->committed = true;
+	ret = conn_send(conn, WIRE_COMMIT, 0, NULL, 0);
+	if (!ret)
+		ret = loop_until(is_answered, sender,
+				 (unsigned int)options->timeout);
+	if (sender->refused) {
+		sender->committed = false;
+		return -1;
+	}
+	if (sender->answered_running)
+		return 0;
+	if (ret > 0)
+		fail("no answer for %llu ms",
+		     (unsigned long long)options->timeout);
+	conn_close(conn);
+	if (sender->split)
+		pull_end(&sender->supply.pull);
+	switch (ask(sender)) {
+	case OUTCOME_RUNNING:
+	case OUTCOME_SPLIT:
+		free(fail_text() ? fail_take() : NULL);
+		return 0;
+	case OUTCOME_GONE:
+		sender->committed = false;
+		return fail("the destination has given the VM up");
+	default:
+		return unknown(sender);
+	}
+}
+
 int commit(struct sender *sender)
 {
 	const struct options *options = sender->options;
@@ -137,38 +177,12 @@ int commit(struct sender *sender)
 	/* No signal, and no failure, from here on lets the VM run here. */
 	loop_uncancellable(true);
 	guard_dismiss(&sender->guard);
-	sender->committed = true;
-	ret = conn_send(conn, WIRE_COMMIT, 0, NULL, 0);
-	if (!ret)
-		ret = loop_until(is_answered, sender,
-				 (unsigned int)options->timeout);
-	if (sender->refused) {
-		sender->committed = false;
+	ret = hand_over(sender);
+	/* Known, either way: nobody has to be asked any more who may run it. */
+	if (!ret || !sender->committed)
 		promise_end(sender->session);
-		return -1;
-	}
-	if (!sender->answered_running) {
-		if (ret > 0)
-			fail("no answer for %llu ms",
-			     (unsigned long long)options->timeout);
-		conn_close(conn);
-		if (sender->split)
-			pull_end(&sender->supply.pull);
-		switch (ask(sender)) {
-		case OUTCOME_RUNNING:
-		case OUTCOME_SPLIT:
-			break;
-		case OUTCOME_GONE:
-			sender->committed = false;
-			promise_end(sender->session);
-			return fail("the destination has given the VM up");
-		default:
-			return unknown(sender);
-		}
-		free(fail_text() ? fail_take() : NULL);
-	}
-	/* It runs there: nobody has to be asked any more whether it may. */
-	promise_end(sender->session);
+	if (ret)
+		return ret;
 	moved(sender);
 	if (sender->split && supply(sender))
 		return commit_left_behind(sender);
