@@ -77,7 +77,9 @@ int answer_send(struct conn *conn, const char *state)
 
 /*
  * Decides, if that is still open, and says what has become of it. True when
- * the source has heard the answer: who asked may have gone meanwhile.
+ * nobody else has to be answered here: the source has heard it (who asked may
+ * have gone meanwhile), or the VM runs and lacks memory. Who brings that is let
+ * in elsewhere; so is who asks then.
  */
 static bool decide(struct asking *asking)
 {
@@ -109,7 +111,8 @@ static bool decide(struct asking *asking)
 	asking->conn.expected = true;
 	if (!ret)
 		loop_until(is_heard, asking, ASK_MS);
-	return asking->heard && strcmp(state, "unknown");
+	return (asking->heard && strcmp(state, "unknown")) ||
+	       (receiver->stage == STAGE_RUNNING && receiver->demand.active);
 }
 
 int answer(struct receiver *receiver, int listener)
@@ -138,9 +141,6 @@ int answer(struct receiver *receiver, int listener)
 		loop_until(is_asked, &asking, ASK_MS);
 		if (asking.asked)
 			done = decide(&asking);
-		/* Who brings its memory is let in elsewhere; so is who asks. */
-		if (receiver->stage == STAGE_RUNNING && receiver->demand.active)
-			done = true;
 		conn_close(&asking.conn);
 		if (fail_text())
 			free(fail_take());
