@@ -73,6 +73,19 @@ class Unknown(Scenario):
         held.wait_hook(hook)
         self.cut(release=held if release else None)
 
+    def dies_in_the_dark(self, twin):
+        """A move whose sender is killed before COMMIT, while the network is cut."""
+        move = self.begin(twin, send_env=hooks(commit=HOLD))
+        self.cut_at(move, "commit", side="send", release=False)
+        move.send.kill()
+        assert move.send.wait(30) == 137
+        move.recv.wait_for("stays paused here", 60)
+        assert twin.status() == "paused", move.text()
+        move.never_ran()
+        move.guard_ends()
+        assert self.vm.status() == "running", move.text()
+        return move
+
     def pick_up(self, twin):
         """After a failure: let the guest run where it can, for the tests to come."""
         with contextlib.suppress(AgentError, QmpError):
@@ -146,12 +159,7 @@ class Unknown(Scenario):
 
     def nobody_asks(self, twin):
         """What waits there can be told to run by hand: by then it is an ordinary VM."""
-        move = self.begin(twin, send_env=hooks(commit=HOLD))
-        self.cut_at(move, "commit", side="send", release=False)
-        move.send.kill()
-        assert move.send.wait(30) == 137
-        move.recv.wait_for("stays paused here", 60)
-        move.guard_ends()
+        move = self.dies_in_the_dark(twin)
         move.recv.kill(signal.SIGINT)
         assert move.recv.wait(60) == UNKNOWN, move.text()
         assert twin.status() == "paused", move.text()
@@ -208,15 +216,7 @@ class Unknown(Scenario):
 
     def source_died_in_the_dark(self, twin):
         """Nobody can tell the destination: it stays paused, until somebody asks."""
-        move = self.begin(twin, send_env=hooks(commit=HOLD))
-        self.cut_at(move, "commit", side="send", release=False)
-        move.send.kill()
-        assert move.send.wait(30) == 137
-        move.recv.wait_for("stays paused here", 60)
-        assert twin.status() == "paused", move.text()
-        move.never_ran()
-        move.guard_ends()
-        assert self.vm.status() == "running", move.text()
+        move = self.dies_in_the_dark(twin)
         self.mend()
         assert self.resolve(move) == FAILED
         assert move.recv.wait(60) == FAILED, move.text()
