@@ -14,6 +14,7 @@
 #include <linux/mount.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <linux/statfs.h>
 
 #include "compat/fs.h"
@@ -22,6 +23,7 @@
 
 /**
  * struct mfram_options - mount options, and what a superblock keeps of them
+ * @lock: of @size, which a remount replaces; innermost
  * @size: as for tmpfs, e.g. "4G" or "75%"
  * @huge: as for tmpfs: never, advise, always
  * @mode: of the root directory
@@ -30,6 +32,7 @@
  * @backing: the tmpfs mount
  */
 struct mfram_options {
+	spinlock_t lock;
 	char *size;
 	char *huge;
 	umode_t mode;
@@ -184,10 +187,12 @@ static int mfram_statfs(struct dentry *dentry, struct kstatfs *stat)
 
 static int mfram_show_options(struct seq_file *seq, struct dentry *root)
 {
-	const struct mfram_options *opts = root->d_sb->s_fs_info;
+	struct mfram_options *opts = root->d_sb->s_fs_info;
 
+	spin_lock(&opts->lock);
 	if (opts->size)
 		seq_show_option(seq, "size", opts->size);
+	spin_unlock(&opts->lock);
 	if (opts->huge)
 		seq_show_option(seq, "huge", opts->huge);
 	seq_printf(seq, ",mode=%03o", opts->mode);
@@ -245,6 +250,30 @@ static struct vfsmount *mount_backing(struct fs_context *fc,
 	return mnt;
 }
 
+/* As "mount -o remount,size=" does for a tmpfs. */
+static int resize_backing(struct fs_context *fc, struct vfsmount *backing,
+			  const char *size)
+{
+	struct fs_context *tmpfs;
+	int err;
+
+	tmpfs = fs_context_for_reconfigure(backing->mnt_root, 0, 0);
+	if (IS_ERR(tmpfs))
+		return PTR_ERR(tmpfs);
+	err = set_backing_option(fc, tmpfs, "size", size);
+	if (!err) {
+		/* After ours, as when it was mounted. */
+		down_write(&backing->mnt_sb->s_umount);
+		err = tmpfs->ops->reconfigure(tmpfs);
+		up_write(&backing->mnt_sb->s_umount);
+		if (err)
+			errorf(fc, "mfram: size '%s' is less than what is used",
+			       size);
+	}
+	put_fs_context(tmpfs);
+	return err;
+}
+
 static int mfram_fill_super(struct super_block *sb, struct fs_context *fc)
 {
 	struct mfram_options *opts = sb->s_fs_info;
@@ -283,8 +312,6 @@ static int mfram_parse_param(struct fs_context *fc, struct fs_parameter *param)
 
 	if (opt < 0)
 		return opt;
-	if (fc->purpose == FS_CONTEXT_FOR_RECONFIGURE)
-		return invalf(fc, "mfram: options cannot be changed while mounted");
 
 	switch (opt) {
 	case OPT_SIZE:
@@ -310,6 +337,31 @@ static int mfram_parse_param(struct fs_context *fc, struct fs_parameter *param)
 	return 0;
 }
 
+/*
+ * A host may get more guests, or a VM that waits for its memory find no room.
+ * mount(8) repeats all options: those that stay as they are do no harm.
+ */
+static int mfram_reconfigure(struct fs_context *fc)
+{
+	struct mfram_options *opts = fc->root->d_sb->s_fs_info;
+	struct mfram_options *new = fc->s_fs_info;
+	int err;
+
+	if (new->mode != opts->mode || !uid_eq(new->uid, opts->uid) ||
+	    !gid_eq(new->gid, opts->gid) ||
+	    (new->huge && strcmp(new->huge, opts->huge ?: "never")))
+		return invalf(fc, "mfram: only the size can be changed while mounted");
+	if (!new->size)
+		return 0;
+	err = resize_backing(fc, opts->backing, new->size);
+	if (err)
+		return err;
+	spin_lock(&opts->lock);
+	swap(opts->size, new->size);
+	spin_unlock(&opts->lock);
+	return 0;
+}
+
 static void mfram_free_fc(struct fs_context *fc)
 {
 	/* A superblock that was made of it has taken it over. */
@@ -319,19 +371,28 @@ static void mfram_free_fc(struct fs_context *fc)
 static const struct fs_context_operations mfram_context_ops = {
 	.parse_param	= mfram_parse_param,
 	.get_tree	= mfram_get_tree,
+	.reconfigure	= mfram_reconfigure,
 	.free		= mfram_free_fc,
 };
 
 static int mfram_init_fs_context(struct fs_context *fc)
 {
-	struct mfram_options *opts = kzalloc(sizeof(*opts), GFP_KERNEL);
+	struct mfram_options *opts = kzalloc(sizeof(*opts), GFP_KERNEL), *old;
 
 	if (!opts)
 		return -ENOMEM;
-	/* RAM of guests is nobody else's business. */
-	opts->mode = 0700;
-	opts->uid = GLOBAL_ROOT_UID;
-	opts->gid = GLOBAL_ROOT_GID;
+	spin_lock_init(&opts->lock);
+	if (fc->purpose == FS_CONTEXT_FOR_RECONFIGURE) {
+		old = fc->root->d_sb->s_fs_info;
+		opts->mode = old->mode;
+		opts->uid = old->uid;
+		opts->gid = old->gid;
+	} else {
+		/* RAM of guests is nobody else's business. */
+		opts->mode = 0700;
+		opts->uid = GLOBAL_ROOT_UID;
+		opts->gid = GLOBAL_ROOT_GID;
+	}
 	fc->s_fs_info = opts;
 	fc->ops = &mfram_context_ops;
 	return 0;

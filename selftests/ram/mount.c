@@ -97,27 +97,31 @@ TEST(bad_options)
 	EXPECT_EQ(-EINVAL, mf_mount("nonsense"));
 }
 
-TEST(options_are_shown)
+static bool is_in_mounts(const char *option)
 {
-	char line[512];
 	bool found = false;
+	char line[512];
 	FILE *mounts;
 
-	ASSERT_EQ(0, mf_mount("size=8m,huge=advise,mode=0750,uid=1,gid=2"));
 	mounts = fopen("/proc/mounts", "r");
-	ASSERT_NE(NULL, mounts);
+	if (!mounts)
+		return false;
 	while (fgets(line, sizeof(line), mounts)) {
-		if (!strstr(line, " " MF_MNT " mfram "))
-			continue;
-		found = true;
-		EXPECT_NE(NULL, strstr(line, "size="));
-		EXPECT_NE(NULL, strstr(line, "huge=advise"));
-		EXPECT_NE(NULL, strstr(line, "mode=750"));
-		EXPECT_NE(NULL, strstr(line, "uid=1"));
-		EXPECT_NE(NULL, strstr(line, "gid=2"));
+		if (strstr(line, " " MF_MNT " mfram "))
+			found = strstr(line, option);
 	}
 	fclose(mounts);
-	EXPECT_TRUE(found);
+	return found;
+}
+
+TEST(options_are_shown)
+{
+	ASSERT_EQ(0, mf_mount("size=8m,huge=advise,mode=0750,uid=1,gid=2"));
+	EXPECT_TRUE(is_in_mounts("size="));
+	EXPECT_TRUE(is_in_mounts("huge=advise"));
+	EXPECT_TRUE(is_in_mounts("mode=750"));
+	EXPECT_TRUE(is_in_mounts("uid=1"));
+	EXPECT_TRUE(is_in_mounts("gid=2"));
 }
 
 /* What "mount -o remount,ro" gives is either obeyed or refused. */
@@ -129,6 +133,54 @@ TEST(remount)
 	ASSERT_EQ(0, mount("none", MF_MNT, NULL, MS_REMOUNT | MS_RDONLY, NULL));
 	EXPECT_EQ(-1, open(MF_MNT "/ram", O_RDWR | O_CREAT, 0600));
 	EXPECT_EQ(EROFS, errno);
+}
+
+static int change(const char *options)
+{
+	return mount("none", MF_MNT, NULL, MS_REMOUNT, options) ? -errno : 0;
+}
+
+static long blocks(void)
+{
+	struct statfs stat;
+
+	return statfs(MF_MNT, &stat) ? -errno : (long)stat.f_blocks;
+}
+
+/* Who has no room gets some, without an end to what is there. */
+TEST(resize)
+{
+	char page[MF_PAGE] = { 1 };
+	int fd;
+
+	ASSERT_EQ(0, mf_mount("size=8k,huge=never"));
+	fd = mf_create(MF_MNT "/ram", 4 * MF_PAGE);
+	ASSERT_EQ(MF_PAGE, pwrite(fd, page, MF_PAGE, 0));
+	ASSERT_EQ(MF_PAGE, pwrite(fd, page, MF_PAGE, MF_PAGE));
+	ASSERT_EQ(-1, pwrite(fd, page, MF_PAGE, 2 * MF_PAGE));
+	ASSERT_EQ(ENOSPC, errno);
+	ASSERT_EQ(0, change("size=16k"));
+	EXPECT_EQ(4, blocks());
+	EXPECT_TRUE(is_in_mounts("size=16k"));
+	ASSERT_EQ(MF_PAGE, pwrite(fd, page, MF_PAGE, 2 * MF_PAGE));
+	/* Less, but not less than what is used. */
+	EXPECT_EQ(-EINVAL, change("size=8k"));
+	EXPECT_EQ(-EINVAL, change("size=no"));
+	EXPECT_TRUE(is_in_mounts("size=16k"));
+	EXPECT_EQ(0, change("size=12k"));
+	EXPECT_EQ(3, blocks());
+	/* As mount(8) says it, with all that it finds in /proc/mounts. */
+	EXPECT_EQ(0, change("size=24k,huge=never,mode=700"));
+	EXPECT_EQ(6, blocks());
+	/* What does not change is not touched. */
+	EXPECT_EQ(0, change(NULL));
+	EXPECT_EQ(6, blocks());
+	EXPECT_EQ(-EINVAL, change("size=32k,huge=always"));
+	EXPECT_EQ(-EINVAL, change("size=32k,mode=755"));
+	EXPECT_EQ(-EINVAL, change("size=32k,uid=1"));
+	EXPECT_EQ(-EINVAL, change("size=32k,gid=1"));
+	EXPECT_EQ(6, blocks());
+	close(fd);
 }
 
 TEST(figures)
