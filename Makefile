@@ -39,7 +39,7 @@ selftests: setup		## build test and benchmark programs into build
 	@$(MAKE) $(quiet) -C selftests OUTPUT="$(build)/selftests"
 	@$(MAKE) $(quiet) -C tools/bench OUTPUT="$(build)/bench"
 
-check: all			## run the tests once: TESTS="ram migrate/idle.py" KERNEL=6.12
+check: all			## run the tests once: TESTS="ram migrate/full" KERNEL=6.12
 	@$(PYTHON) selftests/run $(TESTS)
 
 check-all: every		## random tests often, on every kernel (hours)
@@ -58,8 +58,10 @@ every:
 lint: setup module		## checkpatch, sparse, shellcheck: no findings
 	@selftests/lint
 
-install: tools			## install tools and man pages under PREFIX
-	@$(MAKE) -C tools install O="$(build)/tools"
+# On a host that runs VMs: nothing that only tests need.
+install:			## build and install tools and man pages under PREFIX
+	@$(vm)/setup --tool
+	@$(MAKE) $(quiet) -C tools install O="$(build)/tools"
 
 dkms:				## install the module for the running kernel (DKMS)
 	@$(top)/selftests/kmod.sh dkms $(VERSION)
