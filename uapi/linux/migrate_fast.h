@@ -5,8 +5,8 @@
  * Opening /dev/migrate-fast (root only, CAP_SYS_ADMIN) makes a *session*. A
  * session is given the RAM files of one VM (files of the filesystem mfram),
  * tracks which of their pages are written, digests pages and sends pages to
- * a socket. Closing the last descriptor undoes all of it; the VM never
- * notices.
+ * a socket. Closing the last descriptor, and unmapping the bitmaps, undoes
+ * all of it; the VM never notices. Only what DEMAND has made absent stays so.
  *
  * Units: unless a field says "bytes", positions and lengths count pages of
  * MIGRATE_FAST_PAGE_SIZE bytes from the start of the RAM file.
@@ -20,10 +20,13 @@
  *    zero, are EINVAL.
  *  - Any ioctl but MIGRATE_FAST_HANDSHAKE fails with EPROTO until the
  *    handshake was made.
+ *  - A number that the module does not know is ENOTTY: so a program finds out
+ *    what an older one lacks, beside the handshake's features.
  *  - Outputs are written last. EFAULT on the way out leaves the effect of the
  *    call in place, as with read(2).
  *  - All may sleep. Long ones can be interrupted: they then return success
- *    with less done than asked for, or EINTR when nothing was done.
+ *    with less done than asked for, or EINTR when nothing was done. So do
+ *    short ones that wait for another call of the same session.
  *  - "To the end of the file" can be nothing: @start is the end then, the call
  *    succeeds, and so says @next where there is one.
  */
@@ -90,10 +93,12 @@ struct migrate_fast_handshake {
  * user space writes there.
  *
  * The session holds the file until it is closed: the mount stays busy.
+ * Errors of mmap(2): EINVAL not MAP_SHARED, or more than the bitmap; ENOENT
+ * there is none at that offset.
  * Errors: EBADF @fd is not open; EMEDIUMTYPE not a file of mfram; EACCES not
  * open for reading and writing; EEXIST the file is in this session already;
  * ENOSPC MIGRATE_FAST_MAX_RAM files are in; EINVAL the file is empty; EFBIG
- * it has more than MIGRATE_FAST_MAX_PAGES; ENOMEM.
+ * it has more than MIGRATE_FAST_MAX_PAGES; ENOMEM; EINTR.
  */
 struct migrate_fast_add {
 	__s32 fd;
@@ -121,7 +126,7 @@ struct migrate_fast_add {
  *
  * Errors of START: EBUSY another session tracks one of the files; ESTALE a
  * file has grown since ADD; ENOMEM; EINTR. On error no file is tracked that
- * was not tracked before.
+ * was not tracked before. Errors of STOP: EINTR.
  */
 struct migrate_fast_start {
 	__u32 flags;
@@ -232,7 +237,8 @@ struct migrate_fast_digest {
  *
  * Errors: ENOENT no such @ram; EINVAL the range leaves the file, @max is 0,
  * @digests misaligned, @seed without XXH64; EFAULT; EIO a page could not be
- * read from swap; ENOMEM; EINTR.
+ * read from swap, or its memory is broken; ENODATA a page is absent (see
+ * DEMAND); ENOMEM; EINTR.
  */
 struct migrate_fast_hash {
 	__u32 ram;
@@ -297,8 +303,8 @@ struct migrate_fast_segment {
  * Errors (only if nothing was sent): EBADF, ENOTSOCK; EOPNOTSUPP neither TCP
  * nor unix stream; ENOTCONN; EAGAIN; EPIPE, ECONNRESET and what else the
  * socket reports; ENOENT no such ram; EINVAL bad segment, @count or @skip;
- * EMSGSIZE more than MIGRATE_FAST_MAX_SEND; EFAULT; EIO from swap; ENOMEM;
- * EINTR.
+ * EMSGSIZE more than MIGRATE_FAST_MAX_SEND; EFAULT; EIO and ENODATA as HASH;
+ * ENOMEM; EINTR.
  */
 struct migrate_fast_send {
 	__s32 sock;
@@ -324,7 +330,7 @@ struct migrate_fast_send {
  * @sent_bytes: bytes of the file that were handed to sockets
  *
  * Counted from ADD on; @faults and @writes only while the file is tracked.
- * Errors: ENOENT no such @ram.
+ * Errors: ENOENT no such @ram; EINVAL an output is not 0; EINTR.
  */
 struct migrate_fast_counters {
 	__u32 ram;
@@ -416,7 +422,7 @@ struct migrate_fast_demand {
  * that was read may be of a page that has been filled since.
  *
  * Errors: EINVAL the buffer is shorter than one event; ENODATA this session
- * serves no file; EAGAIN; EFAULT; EINTR.
+ * serves no file; EPROTO before the handshake; EAGAIN; EFAULT; EINTR.
  */
 struct migrate_fast_fault {
 	__u32 ram;
@@ -437,7 +443,7 @@ struct migrate_fast_fault {
  * @from: in: user address of their bytes, page aligned
  * @next: out: the page after the last one that was dealt with; less than
  *	@start + @pages when a signal or an error came after some: call again
- *	with the rest
+ *	with the rest, and outputs of 0
  * @filled: out: pages of them that were absent and are present now
  * @absent: out: pages of the whole file that are still absent
  *
@@ -449,10 +455,11 @@ struct migrate_fast_fault {
  * last page of a file that ends within it only the bytes up to there count:
  * to fill changes no size.
  *
- * Only the server may call it, from any number of threads.
+ * Only the server may call it, from any number of threads; when nothing is
+ * absent any more anybody may, to no effect.
  * Errors: ENOENT no such @ram; EINVAL the range is empty or leaves the file,
- * @from misaligned, or not 0 with ZERO; EPERM this session does not serve the
- * file; ECANCELED ABORT was called; EFAULT; ENOSPC the mount is full; ENOMEM;
+ * @from misaligned, or not 0 with ZERO, an output is not 0; EPERM this session
+ * does not serve the file, or nobody ever has; ECANCELED ABORT was called; EFAULT; ENOSPC the mount is full; ENOMEM;
  * EINTR.
  */
 struct migrate_fast_fill {
@@ -490,7 +497,7 @@ struct migrate_fast_fill {
  * told as it was before or after. @faults and @went_on count from the first
  * DEMAND on and are kept until the file goes.
  * Errors: ENOENT no such @ram; EINVAL @start not a multiple of 64, the range
- * leaves the file, @bitmap misaligned; EFAULT; EINTR.
+ * leaves the file, @bitmap misaligned, an output is not 0; EFAULT; EINTR.
  */
 struct migrate_fast_absent {
 	__u32 ram;
@@ -513,8 +520,9 @@ struct migrate_fast_absent {
  *
  * Who waits for an absent page, or touches one later, gets SIGBUS (EIO from
  * read(2) and write(2)); a virtual processor as if the memory were broken
- * (BUS_MCEERR_AR), or KVM_RUN fails with EFAULT. For good: the VM is lost with what it lacks, but its
- * processes can end. Any session may do it. No error when nothing is absent.
+ * (BUS_MCEERR_AR), or KVM_RUN fails with EFAULT. For good: the VM is lost with
+ * what it lacks, but its processes can end. Any session may do it. No error
+ * when nothing is absent.
  * Errors: ENOENT no such @ram; EINVAL; EINTR.
  */
 struct migrate_fast_abort {
