@@ -247,9 +247,9 @@ static const struct command {
 		.doc = "Takes over a VM into the QEMU at --qmp, which was started with -incoming defer.\v"
 		"Example:\n"
 		"  migrate-fast recv --qmp /run/vm1.qmp --listen :7700\n"
-		"\nExit status: 0 the VM runs here, 1 it was not taken over, "
-		"2 usage error, 3 the VM waits here, paused, and nobody has "
-		"said whether it may run, 5 the VM runs here and some of its "
+		"\nExit status: 0 the VM runs here, 1 it was not taken over "
+		"(or has ended here since), 2 usage error, 3 the VM waits "
+		"here, paused, and nobody has said whether it may run, 5 the VM runs here and some of its "
 		"memory is still at the source (see --resume)." } },
 	{ "check", cmd_check, {
 		.options = check_options, .parser = parse,
@@ -260,8 +260,8 @@ static const struct command {
 		.doc = "Ends the state \"unknown\": asks the destination what became of the VM.\v"
 		"Example:\n"
 		"  migrate-fast resolve --qmp /run/vm1.qmp --to host2:7700 --session ID\n"
-		"\nExit status: 0 the VM runs at the destination, 1 it runs "
-		"at the source, 2 usage error, 3 still unknown, 5 it runs at "
+		"\nExit status: 0 the VM runs at the destination, 1 it runs, "
+		"or stays, at the source, 2 usage error, 3 still unknown, 5 it runs at "
 		"the destination and needs memory from here." } },
 	{ "abort", cmd_abort, {
 		.options = abort_options, .parser = parse,

@@ -65,7 +65,7 @@ static int check_memory(struct receiver *receiver)
 	if (vm->rams && !fstatfs(vm->ram[0].fd, &fs) && fs.f_blocks) {
 		room = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
 		if (need_bytes > room)
-			return fail("not enough memory in the file system of %s: the VM needs %s more, and %s are free. Mount it with a larger size=",
+			return fail("not enough memory in the file system of %s: the VM needs %s more, and %s are free. Give it more (mount -o remount,size=)",
 				    vm->ram[0].path,
 				    size_text((double)need_bytes),
 				    size_text((double)room));
