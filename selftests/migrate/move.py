@@ -446,10 +446,10 @@ class Scenario:
             self.bed.dmesg_check()
 
     @contextlib.contextmanager
-    def twin_test(self, name):
+    def twin_test(self, name, **changes):
         """A test that gets a QEMU on the other host, waiting for the guest."""
         with self.test(name):
-            twin = self.vm.twin(self.other(self.vm.host)).start()
+            twin = self.vm.twin(self.other(self.vm.host), **changes).start()
             try:
                 yield twin
             except BaseException:

@@ -18,7 +18,9 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from migrate.move import (FAILED, HOLD, MOVED, PATIENT, SPLIT, TOOL, Move, Scenario, Work,
                           discard, events_of, hooks, must_answer, resolve)
 from vm import AgentError, Bed, QmpError
+from vm.host import MOUNT
 
+SMALL = "/run/small"
 
 class Resume(Scenario):
     def __init__(self, bed):
@@ -27,14 +29,14 @@ class Resume(Scenario):
         self.vm = self.guest(append="init_on_free=1")
         self.work = Work(self.vm, "writer 16 hot=1 rate=300")
 
-    def begin(self, twin, mode="postcopy", verify=False, patience=PATIENT):
+    def begin(self, twin, mode="postcopy", verify=False, patience=PATIENT, recv_args=()):
         """Up to the moment when the first pages have followed the VM.
 
         Nothing else is pushed before what the test does next: on a fast machine all would
         be over already. Who has lost its peer does not wait on.
         """
         move = Move(self.vm, twin, verify=verify, args=["--mode", mode, *patience],
-                    recv_args=patience, send_env=hooks(push=HOLD))
+                    recv_args=[*patience, *recv_args], send_env=hooks(push=HOLD))
         move.send.wait_hook("push")
         assert twin.status() == "running", move.text()
         return move
@@ -255,9 +257,24 @@ class Resume(Scenario):
             assert resolve(move, "--word", "source").rc == FAILED
             assert self.vm.status() == "running"
 
+    def no_room(self):
+        """The file system there is full: it is given room, and the rest comes."""
+        host = self.other(self.vm.host)
+        host.run(f"mkdir -p {SMALL} && mount -t mfram -o size=24m none {SMALL}", check=True)
+        with self.twin_test("no room for the rest: remount, send --resume",
+                            ram_dir=SMALL) as twin:
+            move = self.begin(twin, recv_args=["--no-memory-check"])
+            move.send.release()
+            move.is_split()
+            move.says(move.send, ["remount,size="])
+            host.run(f"mount -o remount,size=512m {SMALL}", check=True)
+            move.resume_send()
+            self.lives(move)
+
     def powered_off(self):
         """The guest shuts itself down over there: what it lacks, it will never want."""
-        with self.twin_test("the guest powers itself off while memory follows it") as twin:
+        with self.twin_test("the guest powers itself off while memory follows it",
+                            ram_dir=MOUNT) as twin:
             move = self.begin(twin)
             # It waits for what it lacks, and neighbours may give it up meanwhile.
             must_answer(twin)
@@ -321,6 +338,7 @@ def main():
         resume.host_died()
         resume.differs()
         resume.given_up()
+        resume.no_room()
         resume.powered_off()
         return resume.finish()
 
