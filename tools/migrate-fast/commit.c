@@ -142,7 +142,7 @@ static int hand_over(struct sender *sender)
 	if (ret > 0)
 		fail("no answer for %llu ms",
 		     (unsigned long long)options->timeout);
-	conn_close(conn);
+	conn_abort(conn);
 	if (sender->split)
 		pull_end(&sender->supply.pull);
 	switch (ask(sender)) {

@@ -296,6 +296,16 @@ void conn_close(struct conn *conn)
 	conn->out_size = 0;
 }
 
+void conn_abort(struct conn *conn)
+{
+	struct linger discard = { .l_onoff = 1 };
+
+	if (conn->sock >= 0)
+		setsockopt(conn->sock, SOL_SOCKET, SO_LINGER, &discard,
+			   sizeof(discard));
+	conn_close(conn);
+}
+
 void conn_reset(struct conn *conn)
 {
 	uint64_t tx = conn->tx_bytes, rx = conn->rx_bytes;

@@ -73,6 +73,12 @@ int conn_connect_within(struct conn *conn, const char *to, uint64_t attempt,
 void conn_init(struct conn *conn, int sock, const char *peer, uint64_t timeout);
 void conn_close(struct conn *conn);
 /*
+ * Closes, and takes back what has not arrived yet: the kernel goes on to send
+ * it for a while. The peer must not hear later what nobody waits for the answer
+ * to any more.
+ */
+void conn_abort(struct conn *conn);
+/*
  * Closes, if it is open, and makes ready for another connection; what was
  * counted stays.
  */

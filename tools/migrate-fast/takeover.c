@@ -71,7 +71,7 @@ int takeover(struct receiver *receiver, int listener)
 		note("%s. The VM is loaded and stays paused here: the source has not said that it may run. Waiting for \"migrate-fast resolve\" there (session %s)",
 		     cause, receiver->session);
 		free(cause);
-		conn_close(&receiver->conn);
+		conn_abort(&receiver->conn);
 		conn_reset(&receiver->pull);
 		ret = answer(receiver, listener);
 		if (receiver->stage == STAGE_RUNNING && receiver->demand.active)
@@ -107,8 +107,9 @@ int takeover(struct receiver *receiver, int listener)
 		return 0;
 	if (fail_text())
 		free(fail_take());
+	/* Else it may hear RUNNING after all, and have nothing to ask. */
+	conn_abort(&receiver->conn);
 	note("the source has not heard that the VM runs here. Waiting for \"migrate-fast resolve\" there (session %s); an interrupt ends the waiting, not the VM",
 	     receiver->session);
-	conn_close(&receiver->conn);
 	return answer(receiver, listener);
 }
