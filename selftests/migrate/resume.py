@@ -270,11 +270,12 @@ class Resume(Scenario):
             host.run(f"mount -o remount,size=512m {SMALL}", check=True)
             move.resume_send()
             self.lives(move)
+            # Where the twins to come shall be.
+            self.vm.ram_dir = MOUNT
 
     def powered_off(self):
         """The guest shuts itself down over there: what it lacks, it will never want."""
-        with self.twin_test("the guest powers itself off while memory follows it",
-                            ram_dir=MOUNT) as twin:
+        with self.twin_test("the guest powers itself off while memory follows it") as twin:
             move = self.begin(twin)
             # It waits for what it lacks, and neighbours may give it up meanwhile.
             must_answer(twin)
@@ -331,6 +332,7 @@ def main():
         resume.receiver_killed()
         resume.both_killed()
         resume.interrupted()
+        resume.no_room()
         for number in range(repeat if repeat > 1 else 2):
             resume.at_random(number + 1)
         with resume.test("the guest's own checks"):
@@ -338,7 +340,6 @@ def main():
         resume.host_died()
         resume.differs()
         resume.given_up()
-        resume.no_room()
         resume.powered_off()
         return resume.finish()
 
