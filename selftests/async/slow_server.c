@@ -120,8 +120,11 @@ static long serve(struct mf_vm *vm, unsigned char **saved, __u64 delay)
 
 			if (due <= time) {
 				size_t page = queue[head++].page;
+				long rc = mf_fill_from(vm, page, 1, saved[page]);
 
-				filled += mf_fill_from(vm, page, 1, saved[page]);
+				if (rc < 0)
+					return rc;
+				filled += rc;
 				continue;
 			}
 			timeout.tv_sec = (due - time) / 1000000000;
@@ -163,6 +166,8 @@ int main(int argc, char **argv)
 	printf("ready %ld\n", rc);
 	fflush(stdout);
 	filled = serve(&vm, saved, strtoull(argv[2], NULL, 0) * 1000000);
+	if (filled < 0)
+		fprintf(stderr, "serve: %s\n", strerror(-filled));
 	for (page = 0; page < vm.pages; page++) {
 		if (saved[page])
 			left += mf_fill_from(&vm, page, 1, saved[page]);

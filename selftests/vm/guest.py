@@ -73,6 +73,7 @@ class Guest:
         # pku=off: what the emulated processor says of it makes a guest's kernel warn.
         words = [
             "qemu-system-x86_64", "-name", self.name, "-nodefaults", "-no-user-config",
+            "-no-reboot",	# who panics has died, and does not come back
             "-display", "none", "-accel", "kvm", "-cpu", "host,pku=off",
             "-smp", str(self.smp), "-m", str(self.ram_mb),
             "-kernel", os.path.join(base, "vmlinux"),
@@ -217,7 +218,11 @@ class Guest:
         # Its processors have the host's symbols where they run the host's kernel.
         same = self.host.bed.kernel == image.GUEST_KERNEL
         symbols = self.host.read("/proc/kallsyms") if same else ""
-        return kernel + frozen.report(lambda: self._qmp, symbols)
+        state = self.host.run(f"cd /sys/kernel/debug/kvm && grep -s . {self.pid}-*/* | "
+                              "grep -v ':0$'").out
+        return (kernel + frozen.report(lambda: self._qmp, symbols) +
+                f"\nevents: {[event['event'] for event in self.events]}\n{state}\n"
+                f"its console:\n{self.serial_text()[-2000:]}")
 
     def spawn(self, command, **options):
         return self.agent.spawn(command, **options)
