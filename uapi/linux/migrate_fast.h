@@ -365,6 +365,10 @@ struct migrate_fast_counters {
  * nobody ever sees zeroes or old bytes instead. The server is told by fault
  * events (see struct migrate_fast_fault).
  *
+ * It may be called while the VM runs; better stop the VM. A page that becomes
+ * absent again just when KVM takes the answer to an asynchronous page fault
+ * makes the virtual processor itself wait.
+ *
  * What discards an absent page (fallocate(FALLOC_FL_PUNCH_HOLE), MADV_REMOVE,
  * truncate) makes it present, as a hole. Part of an absent page can only be
  * discarded after it was filled: fallocate(2) waits for that, truncate(2) to
