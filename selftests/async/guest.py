@@ -54,6 +54,7 @@ def measure(tests, host, name, append):
         vm.run(f"while grep -h ^State /proc/{work.pid}/task/*/status | grep -qv stopped; "
                "do sleep 0.1; done", check=True)
         counter = vm.spawn(COUNTER)
+        counter.wait_output("\n")
         # Free pages look like the writer's, too: what is saved must not be used anew
         # before it is taken away.
         vm.qmp("stop")
