@@ -50,7 +50,7 @@ def measure(tests, host, name, append):
         work = vm.spawn(f"exec workload writer {SIZE_MB}")
         work.wait_output("ready", 60)
         work.kill(signal.SIGSTOP)
-        # The guest goes on before the pages are asked for.
+        # It is to look at absent pages later, not while the other runs alone.
         vm.run(f"while grep -h ^State /proc/{work.pid}/task/*/status | grep -qv stopped; "
                "do sleep 0.1; done", check=True)
         counter = vm.spawn(COUNTER)

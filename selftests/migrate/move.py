@@ -12,6 +12,7 @@ from vm.ktap import Skip, Tests
 
 TOOL = os.path.join(TOP, "build/tools/migrate-fast")
 PORT = 4444
+SMALL = "/run/small"
 # Emulated hosts on a busy machine are slow in everything. Where it is not what a test is
 # about, the predicted downtime does not end a migration.
 LIMIT = ["--mode", "precopy", "--downtime-limit", "30000"]
@@ -376,6 +377,11 @@ class Work:
             self.proc.kill(signal.SIGTERM)
         result = self.proc.wait(timeout)
         assert result.rc == 0, f"{self.line}: {result.out[-2000:]}"
+
+
+def mount_small(host):
+    """An mfram at SMALL with less room than any guest needs."""
+    host.run(f"mkdir -p {SMALL} && mount -t mfram -o size=24m none {SMALL}", check=True)
 
 
 def discard(guest):

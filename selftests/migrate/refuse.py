@@ -12,11 +12,9 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import (FAILED, HOLD, PORT, TOOL, USAGE, Move, Survivor, command, discard,
-                          hooks)
+from migrate.move import (FAILED, HOLD, PORT, SMALL, TOOL, USAGE, Move, Survivor, command,
+                          discard, hooks, mount_small)
 from vm import Bed, Guest
-
-SMALL = "/run/small"
 
 
 class Refuse(Survivor):
@@ -134,8 +132,7 @@ class Refuse(Survivor):
     # Too little memory
 
     def memory(self):
-        self.b.run(f"mkdir -p {SMALL} && mount -t mfram -o size=24m none {SMALL}",
-                   check=True)
+        mount_small(self.b)
         try:
             with self.case("too little memory at the destination", ram_dir=SMALL) as twin:
                 Move(self.vm, twin, recv_args=["--no-memory-check"]).failed("no memory left")

@@ -15,12 +15,11 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import (FAILED, HOLD, MOVED, PATIENT, SPLIT, TOOL, Move, Scenario, Work,
-                          discard, events_of, hooks, must_answer, resolve)
+from migrate.move import (FAILED, HOLD, MOVED, PATIENT, SMALL, SPLIT, TOOL, Move, Scenario,
+                          Work, discard, events_of, hooks, mount_small, must_answer, resolve)
 from vm import AgentError, Bed, QmpError
 from vm.host import MOUNT
 
-SMALL = "/run/small"
 
 class Resume(Scenario):
     def __init__(self, bed):
@@ -260,7 +259,7 @@ class Resume(Scenario):
     def no_room(self):
         """The file system there is full: it is given room, and the rest comes."""
         host = self.other(self.vm.host)
-        host.run(f"mkdir -p {SMALL} && mount -t mfram -o size=24m none {SMALL}", check=True)
+        mount_small(host)
         with self.twin_test("no room for the rest: remount, send --resume",
                             ram_dir=SMALL) as twin:
             move = self.begin(twin, recv_args=["--no-memory-check"])

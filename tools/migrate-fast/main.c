@@ -249,8 +249,9 @@ static const struct command {
 		"  migrate-fast recv --qmp /run/vm1.qmp --listen :7700\n"
 		"\nExit status: 0 the VM runs here, 1 it was not taken over "
 		"(or has ended here since), 2 usage error, 3 the VM waits "
-		"here, paused, and nobody has said whether it may run, 5 the VM runs here and some of its "
-		"memory is still at the source (see --resume)." } },
+		"here, paused, and nobody has said whether it may run, "
+		"5 the VM runs here and some of its memory is still at the "
+		"source (see --resume)." } },
 	{ "check", cmd_check, {
 		.options = check_options, .parser = parse,
 		.doc = "Tells whether this host, and with --qmp this VM, is ready, and what to change if not.\v"
@@ -261,8 +262,8 @@ static const struct command {
 		"Example:\n"
 		"  migrate-fast resolve --qmp /run/vm1.qmp --to host2:7700 --session ID\n"
 		"\nExit status: 0 the VM runs at the destination, 1 it runs, "
-		"or stays, at the source, 2 usage error, 3 still unknown, 5 it runs at "
-		"the destination and needs memory from here." } },
+		"or stays, at the source, 2 usage error, 3 still unknown, "
+		"5 it runs at the destination and needs memory from here." } },
 	{ "abort", cmd_abort, {
 		.options = abort_options, .parser = parse,
 		.doc = "Gives up a VM here whose memory is still at a source that will not come back: what waits for it gets SIGBUS, so that QEMU can end.\v"
