@@ -267,7 +267,7 @@ static int resize_backing(struct fs_context *fc, struct vfsmount *backing,
 		err = tmpfs->ops->reconfigure(tmpfs);
 		up_write(&backing->mnt_sb->s_umount);
 		if (err)
-			errorf(fc, "mfram: size '%s' is less than what is used",
+			errorf(fc, "mfram: size '%s' is less than what is used, or there was no limit",
 			       size);
 	}
 	put_fs_context(tmpfs);
