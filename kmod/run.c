@@ -119,14 +119,23 @@ static struct mf_run *add_hole(struct mf_run *runs, struct mf_run *run,
 	return run + 1;
 }
 
-/* mf_runs_get(), where no page is absent, or may become so meanwhile. */
+/*
+ * mf_runs_get(), where no page is absent, or may become so meanwhile.
+ *
+ * A large folio that is split when the cursor has found it, and we have no
+ * reference yet, leaves the cursor above the nodes of its pages: it would pass
+ * over them, as over a hole. One that is taken away when we have a reference
+ * may leave it before small ones that have come since. So before there is a
+ * hole the cursor begins anew, at its first page. That is cheaper than to look
+ * after each page whether it still is in its place.
+ */
 static int get_runs(struct mf_ram *ram, pgoff_t start, pgoff_t end,
 		    struct mf_run *runs, unsigned int max)
 {
 	struct address_space *mapping = mf_ram_mapping(ram);
 	XA_STATE(xas, &mapping->i_pages, start);
+	pgoff_t index = start, fresh = start;
 	struct mf_run *run = runs;
-	pgoff_t index = start;
 	int err = 0;
 
 	rcu_read_lock();
@@ -138,7 +147,13 @@ static int get_runs(struct mf_ram *ram, pgoff_t start, pgoff_t end,
 		if (xas_retry(&xas, folio))
 			continue;
 		found = folio ? xas.xa_index : end;
-		if (found > index) {
+		if (found != index) {
+			/* Ask the tree, not a cursor that has come from afar. */
+			if (fresh != index) {
+				fresh = index;
+				xas_set(&xas, index);
+				continue;
+			}
 			run = add_hole(runs, run, index, found - index);
 			index = found;
 			if (run == runs + max)

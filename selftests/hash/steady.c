@@ -6,8 +6,11 @@
  *
  * MF_SECONDS in the environment.
  */
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -23,7 +26,7 @@ FIXTURE(steady)
 	struct mf_vm vm;
 	struct migrate_fast_digest *digests;
 	__u64 *want;
-	pthread_t threads[3];
+	pthread_t threads[4];
 	bool stop;
 };
 
@@ -100,15 +103,42 @@ static void *touch(void *arg)
 	return NULL;
 }
 
+/* As memory failure does, or a balloon that takes a part; where debugfs has it. */
+static void *split(void *arg)
+{
+	struct _test_data_steady *self = arg;
+	__u64 random = 4;
+	int fd;
+
+	mount("none", "/sys/kernel/debug", "debugfs", 0, NULL);
+	fd = open("/sys/kernel/debug/split_huge_pages", O_WRONLY | O_CLOEXEC);
+	while (fd >= 0 && !stopped(self)) {
+		unsigned long at = (unsigned long)
+			mf_page(&self->vm, mf_random(&random) % 4 * MF_HUGE);
+		char range[100];
+
+		snprintf(range, sizeof(range), "%d,%#lx,%#lx", getpid(), at,
+			 at + MF_HUGE * MF_PAGE);
+		/* Fails where nothing was to be split, or it was in use. */
+		if (write(fd, range, strlen(range)) < 0)
+			usleep(500);
+		usleep(2000);
+	}
+	close(fd);
+	return NULL;
+}
+
 TEST_F_TIMEOUT(steady, digests_while_pages_move, 600)
 {
-	void *(*movers[])(void *arg) = { swap, collapse, touch };
+	void *(*movers[])(void *arg) = {
+		swap, collapse, touch, split,
+	};
 	unsigned long long until = mf_ms() +
 		1000 * mf_environment("MF_SECONDS", 6);
 	unsigned int rounds = 0, wrong = 0;
 	size_t i;
 
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < ARRAY_SIZE(movers); i++)
 		ASSERT_EQ(0, pthread_create(self->threads + i, NULL, movers[i],
 					    self));
 	while (mf_ms() < until && !wrong) {
@@ -128,7 +158,7 @@ TEST_F_TIMEOUT(steady, digests_while_pages_move, 600)
 		rounds++;
 	}
 	__atomic_store_n(&self->stop, true, __ATOMIC_RELEASE);
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < ARRAY_SIZE(movers); i++)
 		pthread_join(self->threads[i], NULL);
 	EXPECT_EQ(0, wrong);
 	TH_LOG("%u rounds", rounds);
