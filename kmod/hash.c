@@ -20,6 +20,7 @@
 #include <linux/uaccess.h>
 #include <linux/xxhash.h>
 
+#include "fill.h"
 #include "hash.h"
 #include "ram.h"
 #include "run.h"
@@ -40,6 +41,9 @@ static u8 hash_sha256_zero[SHA256_DIGEST_SIZE];
 
 /**
  * struct hash_call - a MIGRATE_FAST_HASH under way; fits into one page
+ * @ram: the file
+ * @marks: of its absent pages, before any page of @digests was looked at
+ * @next: the page after the last one that was looked at
  * @flags: what to compute
  * @seed: of XXH64
  * @zero_known: @zero_xxh64 has been computed
@@ -51,6 +55,9 @@ static u8 hash_sha256_zero[SHA256_DIGEST_SIZE];
  * @runs: the pages that are being read
  */
 struct hash_call {
+	struct mf_ram *ram;
+	unsigned long marks;
+	u64 next;
 	u32 flags;
 	u64 seed;
 	bool zero_known;
@@ -162,7 +169,26 @@ static int digest_page(struct hash_call *call, const struct mf_run *run,
 	return err;
 }
 
-/* Bring to user space what has been collected. */
+/*
+ * Forget what has been collected, if a page of it may have become absent
+ * meanwhile: in a large folio such a page is zeroed in its place, and this may
+ * be the digest of the zeroes.
+ */
+static bool forget_absent(struct hash_call *call)
+{
+	if (!mf_fill_marks_since(call->ram, call->marks))
+		return false;
+	call->marks = mf_fill_marks(call->ram);
+	if (call->free != call->digests)
+		call->next = call->digests->page;
+	call->free = call->digests;
+	return true;
+}
+
+/*
+ * Bring to user space what has been collected. -EAGAIN: it was not worth it,
+ * go on at call->next, with pages that are looked up anew.
+ */
 static int flush(struct hash_call *call)
 {
 	size_t bytes = (void *)call->free - (void *)call->digests;
@@ -172,6 +198,8 @@ static int flush(struct hash_call *call)
 	BUILD_BUG_ON(sizeof(*call) > PAGE_SIZE);
 	BUILD_BUG_ON(sizeof(*call->free) != 7 * sizeof(u64));
 
+	if (unlikely(forget_absent(call)))
+		return -EAGAIN;
 	/* As many instructions as copy_to_user() has before it begins. */
 	if (!user_access_begin(to, bytes))
 		return -EFAULT;
@@ -197,12 +225,11 @@ fault:
 }
 
 /*
- * Digest a run. @next follows what has been done. Returns 1 if a signal came,
- * which is looked for once in HASH_BATCH pages: a call makes progress even if
- * one is pending from the beginning.
+ * Digest a run. Returns 1 if a signal came, which is looked for once in
+ * HASH_BATCH pages: a call makes progress even if one is pending from the
+ * beginning. -EAGAIN as flush().
  */
-static int hash_run(struct hash_call *call, const struct mf_run *run,
-		    u64 *next)
+static int hash_run(struct hash_call *call, const struct mf_run *run)
 {
 	unsigned long i;
 	int err = 0;
@@ -210,33 +237,34 @@ static int hash_run(struct hash_call *call, const struct mf_run *run,
 	for (i = 0; i < run->pages; i++) {
 		if (call->free == call->digests + HASH_BATCH) {
 			err = flush(call);
-			if (!err && signal_pending(current))
+			if (unlikely(err))
+				return err;
+			if (signal_pending(current)) {
 				err = 1;
-			if (err)
 				break;
+			}
 		}
 		err = digest_page(call, run, i, call->free);
 		if (err)
 			break;
 		call->free++;
 	}
-	*next = run->index + i;
+	call->next = run->index + i;
 	return err;
 }
 
 /* Digest the pages of a range that has one at least; as hash_run(). */
-static int hash_range(struct hash_call *call, struct mf_ram *ram, u64 end,
-		      u64 *next)
+static int hash_range(struct hash_call *call, u64 end)
 {
 	struct mf_run *run = call->runs;
 	int nr, err = 0;
 
-	nr = mf_runs_get(ram, *next, end, run, HASH_BATCH);
+	nr = mf_runs_get(call->ram, call->next, end, run, HASH_BATCH);
 	if (nr < 0)
 		return nr;
 	for (; nr; nr--, run++) {
 		if (likely(!err))
-			err = hash_run(call, run, next);
+			err = hash_run(call, run);
 		mf_run_put(run);
 	}
 	return err;
@@ -280,26 +308,48 @@ static u64 next_dirty(const unsigned long *bitmap, u64 pos, u64 end,
 	return min(pos, end);
 }
 
-static int hash_pages(struct hash_call *call, struct mf_member *member,
-		      u64 end, u64 max, u64 *next)
+/* Collect and flush, up to @end, but the last that have been collected. */
+static int hash_some(struct hash_call *call, struct mf_member *member,
+		     u64 end, u64 max)
 {
 	int err = 0;
 
-	while (*next < end && !err) {
+	while (call->next < end && !err) {
 		u64 room = max - call->count - (call->free - call->digests);
 		u64 stop = end;
 
 		if (!room)
 			break;
 		if (call->flags & MIGRATE_FAST_HASH_DIRTY)
-			*next = next_dirty(member->bitmap, *next, end, &stop);
-		stop = *next + min(stop - *next, room);
-		if (*next < stop)
-			err = hash_range(call, member->ram, stop, next);
+			call->next = next_dirty(member->bitmap, call->next,
+						end, &stop);
+		stop = call->next + min(stop - call->next, room);
+		if (call->next < stop)
+			err = hash_range(call, stop);
 		else if (signal_pending(current))
 			err = 1;
 		cond_resched();
 	}
+	return err;
+}
+
+/* All of it. Progress first; the next call, from there on, tells the error. */
+static int hash_pages(struct hash_call *call, struct mf_member *member,
+		      u64 end, u64 max)
+{
+	u64 start = call->next;
+	int err;
+
+	do {
+		err = hash_some(call, member, end, max);
+		if (err > 0 || (err && err != -EFAULT && err != -EAGAIN &&
+				call->next > start))
+			err = 0;
+		if (!err)
+			err = flush(call);
+	} while (err == -EAGAIN && !signal_pending(current));
+	if (err == -EAGAIN)
+		err = call->next > start ? 0 : -EINTR;
 	return err;
 }
 
@@ -315,7 +365,7 @@ static int hash_pages(struct hash_call *call, struct mf_member *member,
  */
 int mf_session_hash(struct mf_session *session, struct migrate_fast_hash *arg)
 {
-	u64 next = arg->start, pages = arg->pages;
+	u64 pages = arg->pages;
 	struct mf_member *member;
 	struct hash_call *call;
 	int err;
@@ -334,24 +384,22 @@ int mf_session_hash(struct mf_session *session, struct migrate_fast_hash *arg)
 	call = kzalloc(sizeof(*call), GFP_KERNEL);
 	if (!call)
 		return -ENOMEM;
+	call->ram = member->ram;
+	call->marks = mf_fill_marks(call->ram);
+	call->next = arg->start;
 	call->flags = arg->flags;
 	call->seed = arg->seed;
 	call->to = u64_to_user_ptr(arg->digests);
 	call->free = call->digests;
 
-	err = hash_pages(call, member, arg->start + pages, arg->max, &next);
-	/* Progress first; the next call, from there on, tells the error. */
-	if (err > 0 || (err && err != -EFAULT && next > arg->start))
-		err = 0;
-	if (!err)
-		err = flush(call);
+	err = hash_pages(call, member, arg->start + pages, arg->max);
 	if (!err) {
 		atomic64_add(call->count, &member->hashed);
 		arg->count = call->count;
-		arg->next = next;
+		arg->next = call->next;
 	}
 	trace_migrate_fast_hash(file_inode(member->file)->i_ino, arg->start,
-				next, call->count, arg->flags, err);
+				call->next, call->count, arg->flags, err);
 	kfree(call);
 	return err;
 }

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -165,6 +166,64 @@ TEST_F(fill, collapse_of_nothing)
 	EXPECT_EQ(510, mf_fill(&self->vm, 512, 512, 2));
 	EXPECT_VERSION(2, 512);
 	EXPECT_VERSION(2, 1023);
+}
+
+/* Digests of a range, again and again, in which there never is a zero page. */
+struct hasher {
+	struct mf_vm *vm;
+	bool stop;
+	int error;
+	unsigned long digests, zeroes;
+};
+
+static void *hashes(void *arg)
+{
+	static struct migrate_fast_digest digests[512];
+	struct hasher *hasher = arg;
+
+	while (!__atomic_load_n(&hasher->stop, __ATOMIC_ACQUIRE)) {
+		struct migrate_fast_hash hash = {
+			.ram = hasher->vm->ram, .start = 512, .pages = 512,
+			.flags = MIGRATE_FAST_HASH_XXH64,
+			.digests = (uintptr_t)digests, .max = 512,
+		};
+		int rc = mf_ioctl(hasher->vm->session, MIGRATE_FAST_HASH,
+				  &hash);
+		size_t i;
+
+		if (rc == -ENODATA)
+			continue;
+		if (rc)
+			hasher->error = rc;
+		for (i = 0; i < hash.count; i++)
+			hasher->zeroes += !!digests[i].flags;
+		hasher->digests += hash.count;
+	}
+	return NULL;
+}
+
+/*
+ * A page that goes is zeroed in its place, if the large one cannot be split, and
+ * it cannot while somebody reads it.
+ */
+TEST_F(fill, no_digest_of_what_goes)
+{
+	struct hasher hasher = { .vm = &self->vm };
+	pthread_t thread;
+	int i;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, hashes, &hasher));
+	for (i = 0; i < 100 && !hasher.zeroes; i++) {
+		madvise(mf_page(&self->vm, 512), 512 * MF_PAGE, MADV_COLLAPSE);
+		look_at_all(&self->vm, 512, 1);
+		EXPECT_EQ(16, mf_demand(&self->vm, 900, 16));
+		EXPECT_EQ(16, mf_fill(&self->vm, 900, 16, 2));
+	}
+	__atomic_store_n(&hasher.stop, true, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, hasher.error);
+	EXPECT_EQ(0, hasher.zeroes);
+	EXPECT_LT(0, hasher.digests);
 }
 
 TEST_HARNESS_MAIN

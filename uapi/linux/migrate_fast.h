@@ -294,7 +294,8 @@ struct migrate_fast_segment {
  * receives what the page holds when the packet is built or *resent*, which
  * may be later than this call. That is right for pages that are tracked, and
  * for a stopped VM until the peer has acknowledged all. Holes are sent as
- * zeroes and not filled.
+ * zeroes and not filled. What DEMAND takes while it is on its way goes as it
+ * was, or as zeroes.
  *
  * Success with fewer bytes than asked for means: the socket is full
  * (DONTWAIT), a signal came, or an error came after some bytes; the next call
