@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """make demo: a working VM moves between two emulated hypervisor hosts, and back.
 
-There by pre-copy: most of its memory travels before it is stopped. Back by a three-stage
-copy: it is stopped at once, and what it had written meanwhile follows it.
+There by pre-copy: it is stopped when little is left to send. Back by a three-stage copy:
+all of its memory travels once, and what it has written meanwhile follows it.
 
 Leaves the figures in build/demo/report.json.
 """

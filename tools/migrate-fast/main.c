@@ -60,7 +60,7 @@ static const struct argp_option send_options[] = {
 	{ "throttle", OPT_THROTTLE, "MAX%", OPTION_ARG_OPTIONAL,
 	  "Where memory must not follow the VM (--mode precopy, --no-postcopy): when rounds do not pay any more, slow the VM's processors down instead of giving up, by up to 99%, or MAX%", 0 },
 	{ "verify", OPT_VERIFY, NULL, 0,
-	  "Compare all memory by SHA-256 after the stop (lengthens the downtime)", 0 },
+	  "Compare all memory by SHA-256 after the stop (lengthens the downtime), or when all of it has followed", 0 },
 	{ "report", OPT_REPORT, "FILE", 0, "Write the result there as JSON", 0 },
 	TIMEOUT_OPTION, JSON_OPTION,
 	{ 0 }

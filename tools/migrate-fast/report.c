@@ -80,6 +80,13 @@ static json_t *report_parts(const struct stats *stats)
 	return parts;
 }
 
+/* The part of what was pushed after a fault that the guest went past. */
+static double hit_rate(const struct supplied *supplied)
+{
+	return supplied->judged ?
+	       (double)supplied->hits / (double)supplied->judged : 0;
+}
+
 /* How memory has followed the VM. */
 static json_t *report_supplied(const struct stats *stats)
 {
@@ -92,8 +99,7 @@ static json_t *report_supplied(const struct stats *stats)
 			 "pushed", (json_int_t)supplied->pushed,
 			 "zero", (json_int_t)supplied->zero,
 			 "prepaged", (json_int_t)supplied->prepaged,
-			 "prepage_hit_rate", supplied->judged ?
-			 (double)supplied->hits / (double)supplied->judged : 0.,
+			 "prepage_hit_rate", hit_rate(supplied),
 			 "rejoined", (int)supplied->rejoined,
 			 "ms", tidy(supplied->ms));
 	if (stats->arrived)
@@ -186,13 +192,13 @@ static void print_supplied(const struct stats *stats)
 	const struct supplied *supplied = &stats->supplied;
 	const json_t *us = json_object_get(stats->arrived, "fault_us");
 
-	printf("  followed        %llu pages in %.2f s: %llu pulled, %llu pushed (%llu of them after faults nearby); %llu were zero\n",
+	printf("  followed        %llu pages in %.2f s: %llu pulled, %llu pushed (%llu of them after faults nearby, %.0f%% of those rightly); %llu were zero\n",
 	       (unsigned long long)(supplied->pulled + supplied->pushed),
 	       supplied->ms / 1000, (unsigned long long)supplied->pulled,
 	       (unsigned long long)supplied->pushed,
-	       (unsigned long long)supplied->prepaged,
+	       (unsigned long long)supplied->prepaged, 100 * hit_rate(supplied),
 	       (unsigned long long)supplied->zero);
-	printf("  faults          %lld, of which %lld let the guest go on; waited %.1f ms (half of them), %.1f (95%%), %.1f (99%%), %.1f at most\n",
+	printf("  faults          %lld, %lld of them asynchronous (KVM); waited %.1f ms (half of them), %.1f (95%%), %.1f (99%%), %.1f at most\n",
 	       (long long)number(stats->arrived, "faults"),
 	       (long long)number(stats->arrived, "went_on"),
 	       (double)number(us, "p50") / 1000,
@@ -202,6 +208,16 @@ static void print_supplied(const struct stats *stats)
 	printf("  sent twice      %llu pages; more often %llu\n",
 	       (unsigned long long)stats->sent_twice,
 	       (unsigned long long)stats->sent_more);
+}
+
+/* Of the time before the stop, and of the downtime. */
+static void print_stages(const struct stats *stats)
+{
+	const double *ms = stats->part_ms;
+
+	printf("  stages          copied for %.2f s; stopping %.0f ms, last pages %.0f ms, device state %.0f ms, commit %.0f ms\n",
+	       stats->copy_ms / 1000, ms[PART_STOP], ms[PART_RAM],
+	       ms[PART_LOAD], ms[PART_COMMIT]);
 }
 
 void report_text(const struct stats *stats, bool json)
@@ -230,6 +246,7 @@ void report_text(const struct stats *stats, bool json)
 	printf("The VM has moved: %.2f s in all, downtime %.0f ms%s.\n",
 	       stats->total_ms / 1000, stats->downtime_ms,
 	       stats->verified ? ", memory verified page by page" : "");
+	print_stages(stats);
 	if (stats->verified)
 		printf("  verification    %.0f ms%s\n", stats->verify_after_ms +
 		       stats->part_ms[PART_VERIFY], stats->supplied.used ?

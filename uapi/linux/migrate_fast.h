@@ -408,7 +408,7 @@ struct migrate_fast_demand {
 
 /* Bits of migrate_fast_fault.flags. */
 #define MIGRATE_FAST_FAULT_WRITE	(1U << 0) /* somebody wants to write it */
-#define MIGRATE_FAST_FAULT_GOES_ON	(1U << 1) /* who faulted goes on meanwhile */
+#define MIGRATE_FAST_FAULT_GOES_ON	(1U << 1) /* nobody waits in the fault */
 #define MIGRATE_FAST_FAULT_AGAIN	(1U << 2) /* an earlier server was told */
 
 /**
@@ -494,7 +494,8 @@ struct migrate_fast_fill {
  * @waiting: out: faults of the whole file that have not been answered
  * @faults: out: faults so far: pages that were wanted while absent
  * @went_on: out: of them, those for which nobody but the kernel's own threads
- *	has waited: the guest went on with other work meanwhile
+ *	has waited: a guest that knows asynchronous page faults went on with
+ *	other work meanwhile, the processor of another was halted
  * @state: out: MIGRATE_FAST_ABSENT_*
  * @reserved: 0
  *
