@@ -2,16 +2,19 @@
 # SPDX-License-Identifier: GPL-2.0
 """Whole migrations of a working guest in each mode, to and fro between two hosts.
 
+It has two processors, and its memory is in pages of 2 MB where the hosts have them.
+
 Verified by the tool: in post-copy, when all of the memory has followed, each page that
 the guest has not written by then; and by the guest's own programs.
 """
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import Move, Scenario, Work, discard, must_answer
+from migrate.move import HUGE, Move, Scenario, Work, discard, mount_ram, must_answer
 from migrate.redis_load import RedisLoad
 from vm import Bed
 
@@ -19,11 +22,20 @@ from vm import Bed
 class Modes(Scenario):
     def __init__(self, bed):
         super().__init__(bed)
-        self.vm = self.guest(disk=bed.disk(size_mb=64), append="init_on_free=1")
-        self.works = [Work(self.vm, "writer 16 hot=1 rate=500"),
+        for host in (self.a, self.b):
+            mount_ram(host, HUGE)
+        self.vm = self.guest(disk=bed.disk(size_mb=64), append="init_on_free=1", smp=2,
+                             ram_dir=HUGE, ram_options=",align=2M")
+        assert self.large(), "the guest has no large pages"
+        self.works = [Work(self.vm, "writer 16 hot=1 rate=500 threads=2"),
                       Work(self.vm, "disk /dev/vda 1 rate=50")]
         self.load = RedisLoad(self.b, self.vm.addr, clients=2, keys=200,
                               pause=0.02).start()
+
+    def large(self):
+        """Kilobytes of the guest's memory that its host has mapped by 2 MB."""
+        maps = self.vm.host.run(f"cat /proc/{self.vm.pid}/smaps", check=True).out
+        return sum(int(kb) for kb in re.findall(r"^ShmemPmdMapped: +(\d+) kB", maps, re.M))
 
     def move(self, mode, *args, **options):
         twin = self.vm.twin(self.other(self.vm.host)).start()

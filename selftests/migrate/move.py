@@ -12,7 +12,9 @@ from vm.ktap import Skip, Tests
 
 TOOL = os.path.join(TOP, "build/tools/migrate-fast")
 PORT = 4444
-SMALL = "/run/small"
+# File systems for RAM beside the usual one: one has less room than any guest needs.
+SMALL, HUGE = "/run/small", "/run/huge"
+RAM_OPTIONS = {SMALL: "size=24m", HUGE: "huge=always"}
 # Emulated hosts on a busy machine are slow in everything. Where it is not what a test is
 # about, the predicted downtime does not end a migration.
 LIMIT = ["--mode", "precopy", "--downtime-limit", "30000"]
@@ -379,9 +381,10 @@ class Work:
         assert result.rc == 0, f"{self.line}: {result.out[-2000:]}"
 
 
-def mount_small(host):
-    """An mfram at SMALL with less room than any guest needs."""
-    host.run(f"mkdir -p {SMALL} && mount -t mfram -o size=24m none {SMALL}", check=True)
+def mount_ram(host, where):
+    """A further mfram, at SMALL or HUGE."""
+    host.run(f"mkdir -p {where} && mount -t mfram -o {RAM_OPTIONS[where]} none {where}",
+             check=True)
 
 
 def discard(guest):

@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
 from migrate.move import (FAILED, HOLD, MOVED, PATIENT, SMALL, SPLIT, TOOL, Move, Scenario,
-                          Work, discard, events_of, hooks, mount_small, must_answer, resolve)
+                          Work, discard, events_of, hooks, mount_ram, must_answer, resolve)
 from vm import AgentError, Bed, QmpError
 from vm.host import MOUNT
 
@@ -259,7 +259,7 @@ class Resume(Scenario):
     def no_room(self):
         """The file system there is full: it is given room, and the rest comes."""
         host = self.other(self.vm.host)
-        mount_small(host)
+        mount_ram(host, SMALL)
         with self.twin_test("no room for the rest: remount, send --resume",
                             ram_dir=SMALL) as twin:
             move = self.begin(twin, recv_args=["--no-memory-check"])
