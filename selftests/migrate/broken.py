@@ -120,16 +120,21 @@ class Broken(Survivor):
             move = self.in_last_round(twin)
             move.send.kill()
             self.sender_was_killed(move)
+        with self.case("sender killed when it has promised to commit") as twin:
+            move = Move(self.vm, twin, send_env=hooks(promised=HOLD))
+            self.at_send_hook(move, "promised").send.kill()
+            self.sender_was_killed(move, "given back")
 
-    def sender_was_killed(self, move):
+    def sender_was_killed(self, move, why="lost"):
         assert move.send.wait(30) == 137, move.text()
         move.guard_ends()
         assert self.vm.status() == "running", move.text()
         rc = move.recv.wait(60)
         assert rc == FAILED, f"recv returned {rc}\n{move.text()}"
-        move.says(move.recv, ["lost"])
+        move.says(move.recv, [why])
         move.never_ran()
         move.nothing_left()
+        move.no_records()
 
     # The network
 
@@ -236,8 +241,7 @@ class Broken(Survivor):
                 self.at_send_hook(move, "device")
                 self.cut(release=move.send)
                 move.failed("no sign of life")
-                left = self.b.run("ls /run/migrate-fast.d 2>/dev/null").out.split()
-                assert not left, f"records left: {left}"
+                move.no_records()
         with self.case("three-stage: network cut when the destination has loaded") as twin:
             move = Move(self.vm, twin, args=["--mode", "three-stage", *PATIENT],
                         recv_args=PATIENT, recv_env=hooks(prepared=HOLD))

@@ -174,6 +174,10 @@ int commit(struct sender *sender)
 			    conn->peer);
 	if (promise_make(sender->session, options->qmp))
 		return -1;
+	if (hook("promised")) {
+		promise_end(sender->session);
+		return -1;
+	}
 	/* No signal, and no failure, from here on lets the VM run here. */
 	loop_uncancellable(true);
 	guard_dismiss(&sender->guard);

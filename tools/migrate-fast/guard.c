@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "guard.h"
+#include "promise.h"
 #include "resolve.h"
 #include "say.h"
 
@@ -55,7 +56,8 @@ static int clean_up(const char *path, json_t *caps, bool armed)
 }
 
 /* True if a VM that was stopped runs again. */
-static bool watch_over(int fd, const char *path, json_t *caps)
+static bool watch_over(int fd, const char *path, json_t *caps,
+		       const char *session)
 {
 	bool armed = false;
 	ssize_t n;
@@ -72,6 +74,8 @@ static bool watch_over(int fd, const char *path, json_t *caps)
 			_exit(0);
 		armed = true;
 	}
+	/* COMMIT was not said, and will not be. */
+	promise_end(session);
 	for (i = 0; i < TRIES; i++) {
 		if (!clean_up(path, caps, armed))
 			return armed;
@@ -131,7 +135,7 @@ int guard_start(struct guard *guard, struct vm *vm, const char *to,
 	if (pid < 0)
 		return -1;
 	if (!pid) {
-		if (watch_over(fd, vm->qmp.path, vm->caps_before))
+		if (watch_over(fd, vm->qmp.path, vm->caps_before, session))
 			/* It may hold the VM, loaded, and wait. */
 			resolve_ask(to, session, true, ASK_MS);
 		_exit(0);

@@ -14,7 +14,8 @@
  *	device		wait before the device state is released
  *	load		(recv) wait before QEMU is given the device state
  *	prepared	(recv) wait before PREPARED is said
- *	commit		wait before COMMIT is said
+ *	commit		wait before COMMIT is promised
+ *	promised	wait when it has been, and the guard still watches
  *	committed	(recv) wait after COMMIT was heard
  *	running		(recv) wait before RUNNING is said
  *	push		wait when the first pages have followed the VM
