@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Whole migrations of a working guest in each mode, to and fro between two hosts.
 
-It has two processors, and its memory is in pages of 2 MB where the hosts have them.
+It has two processors, and its hosts give it pages of 2 MB as far as they can.
 
 Verified by the tool: in post-copy, when all of the memory has followed, each page that
 the guest has not written by then; and by the guest's own programs.

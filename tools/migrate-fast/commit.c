@@ -174,14 +174,13 @@ int commit(struct sender *sender)
 			    conn->peer);
 	if (promise_make(sender->session, options->qmp))
 		return -1;
-	if (hook("promised")) {
-		promise_end(sender->session);
-		return -1;
+	ret = hook("promised");
+	if (!ret) {
+		/* No signal, and no failure, from here on lets it run here. */
+		loop_uncancellable(true);
+		guard_dismiss(&sender->guard);
+		ret = hand_over(sender);
 	}
-	/* No signal, and no failure, from here on lets the VM run here. */
-	loop_uncancellable(true);
-	guard_dismiss(&sender->guard);
-	ret = hand_over(sender);
 	/* Known, either way: nobody has to be asked any more who may run it. */
 	if (!ret || !sender->committed)
 		promise_end(sender->session);
