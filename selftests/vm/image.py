@@ -43,11 +43,11 @@ def stale(target, sources):
     return any(os.stat(source).st_mtime > made for source in sources)
 
 
-def program(name, source):
+def program(name, source, *headers):
     """A static program for hosts and guests."""
     target = os.path.join(BUILD, "vm", name)
-    source = os.path.join(HERE, source)
-    if stale(target, [source]):
+    source, *headers = [os.path.join(HERE, file) for file in (source, *headers)]
+    if stale(target, [source, *headers]):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         subprocess.run(["gcc", "-O2", "-Wall", "-static", "-pthread",
                         "-o", target + ".tmp", source], check=True)
@@ -113,6 +113,12 @@ def _libraries(path):
     return sorted(set(re.findall(r"(/\S+) \(0x", done.stdout)))
 
 
+def _guest_programs():
+    """Name and path of each program of ours that guests have."""
+    return {name: program(name, f"guest/{name}.c", "guest/pattern.h")
+            for name in ("workload", "walker")}
+
+
 # A guest's kernel does not follow the hosts': it is the same in every run.
 GUEST_KERNEL = "6.1"
 
@@ -125,14 +131,16 @@ def guest_image(kernel=GUEST_KERNEL):
     if not redis:
         raise SetupError("no redis: run selftests/vm/setup")
     redis = os.path.realpath(redis)
-    sources = [program("agent", "agent.c"), program("workload", "guest/workload.c"),
+    programs = _guest_programs()
+    sources = [program("agent", "agent.c"), *programs.values(),
                os.path.join(HERE, "guest/init"), redis,
                os.path.join(kernel_dir(kernel), "release"), __file__]
     if stale(target, sources):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         archive = _base("guest/init")
         _add_modules(archive, kernel, GUEST_MODULES)
-        archive.file("bin/workload", program("workload", "guest/workload.c"))
+        for name, path in programs.items():
+            archive.file(f"bin/{name}", path)
         archive.file("bin/redis-server", redis)
         for library in _libraries(redis):
             archive.file(library, library)

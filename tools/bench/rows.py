@@ -70,6 +70,18 @@ ROWS = [
     Row("migrate", "migrate-silence", "longest silence seen by a client / QEMU's pre-copy",
         X, 1.0, "migrate.ours.gap_ms", "migrate.qemu.gap_ms"),
 ]
+# What time on an emulated host scatters by must not look like a slowdown.
+NO_SLOWDOWN = 1.1
+ROWS += [
+    Row("prepage", f"prepage-{order}",
+        f"faults left to a guest that walks through absent memory, {order}", "of pages",
+        limit, f"prepage.{order}.faults")
+    for order, limit in (("sequential", 0.10), ("strided", 0.20))]
+ROWS += [
+    Row("prepage", f"prepage-random-{what}",
+        f"{what} of a random walk through absent memory / without prepaging", X, limit,
+        f"prepage.random.{sample}", f"prepage.random.without.{sample}")
+    for what, sample, limit in (("faults", "faults", 1.0), ("time", "s", NO_SLOWDOWN))]
 for load, part in (("third", "a third"), ("half", "half")):
     for what, sample, limit in (("time", "ms", 0.64), ("pages", "pages", 0.78)):
         ROWS.append(Row("modes", f"modes-{load}-{what}",
@@ -82,7 +94,13 @@ for load, part in (("third", "a third"), ("half", "half")):
                         f"link's rate: {what}", X, 1.0,
                         f"modes.{load}.three-stage.{sample}",
                         f"modes.{load}.qemu-postcopy.{sample}"))
+ROWS.append(Row("modes", "modes-precopy-finished",
+                "precopy, guest writes twice the link's rate: finished within its bounds",
+                "of runs", 0, "modes.fast.precopy.finished", fold=max))
 for mode in ("three-stage", "hybrid", "postcopy", "auto"):
+    ROWS.append(Row("modes", f"modes-{mode}-more",
+                    f"{mode}, guest writes twice the link's rate: sent more than twice",
+                    "pages", 0, f"modes.fast.{mode}.more", fold=max))
     ROWS.append(Row("modes", f"modes-{mode}-finished",
                     f"{mode}, guest writes twice the link's rate: left unfinished",
                     "of runs", 0, f"modes.fast.{mode}.unfinished", fold=max))

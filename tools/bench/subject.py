@@ -23,8 +23,8 @@ import time
 
 from clock import Clock
 from micro import Failed
-from move import Work, discard, forget_events
-from redis_load import RedisLoad
+from migrate.move import Work, discard, forget_events
+from migrate.redis_load import RedisLoad
 from vm import Guest
 from ways import PATIENCE
 

@@ -26,6 +26,7 @@
  *	bye		wait before BYE is said
  *	answered	(resolve) wait before it is said that the answer was heard
  *	trust-hash	break the rule of pages.c that a hash must be certain
+ *	no-prepage	push in ascending order, whatever is asked for
  *	lose-page	do not send one page of the first round
  *
  * Unset, as in real life, it costs a comparison.

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../lib/bitmap.h"
+#include "hook.h"
 #include "line.h"
 #include "pull.h"
 #include "say.h"
@@ -161,7 +162,8 @@ int pull_fault(struct pull *pull, const struct wire_frame *frame)
 		return fail("%s wants a page that does not exist",
 			    pull->conn.peer);
 	}
-	prepage_fault(pull->prepage, frame->ram, frame->page);
+	if (!hook_set("no-prepage"))
+		prepage_fault(pull->prepage, frame->ram, frame->page);
 	stale = pull->pager->pages[frame->ram].stale;
 	/* It is on its way already, on either connection. */
 	if (!bitmap_test(stale, frame->page))

@@ -28,11 +28,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
-#define PAGE	4096
-#define WORDS	(PAGE / sizeof(uint64_t))
+#include "pattern.h"
+
 #define MAX_THREADS 16
 
 static uint64_t size_mb, hot_mb, rate, seconds, threads = 1;
@@ -51,52 +50,6 @@ struct worker {
 static struct worker workers[MAX_THREADS];
 static char *memory;
 static int disk = -1;
-
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000ULL + ts.tv_nsec / 1000;
-}
-
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
-static uint64_t mix(uint64_t page, uint32_t seq)
-{
-	uint64_t x = (page << 32 | seq) * 0x9e3779b97f4a7c15ULL + 1;
-
-	x ^= x >> 29;
-	return x * 0xbf58476d1ce4e5b9ULL | 1;
-}
-
-/* Every word depends on page, version and place; word 0 and 1 can be read. */
-static void fill(uint64_t *p, uint64_t page, uint32_t seq)
-{
-	uint64_t x = mix(page, seq);
-
-	p[0] = page;
-	p[1] = seq;
-	for (size_t i = 2; i < WORDS; i++)
-		p[i] = x * i;
-}
-
-static int right(const uint64_t *p, uint64_t page, uint32_t seq)
-{
-	uint64_t x = mix(page, seq), bad = 0;
-
-	bad |= p[0] ^ page;
-	bad |= p[1] ^ seq;
-	for (size_t i = 2; i < WORDS; i++)
-		bad |= p[i] ^ x * i;
-	return !bad;
-}
 
 static void complain(struct worker *w, const uint64_t *p, uint64_t page, uint32_t seq)
 {

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Dynamic prepaging: a guest walks through memory that follows it.
+
+It looks at pages of its own in an order that can be foretold, or not, more slowly than
+the link carries them. Each that is there when it comes is a fault avoided. Faults are
+counted by the module's tracepoint, those of pages of the walker alone: what the guest's
+kernel lacks is another matter.
+
+Without prepaging pages are pushed in ascending order, and some are in time by chance:
+where nothing can be foretold it must not be worse than that.
+"""
+import os
+import re
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# pylint: disable=wrong-import-position
+from migrate.move import HOLD, Move, Scenario, discard, hooks
+from vm import Bed
+
+# Pages that it looks at, in so many MB of its own.
+PAGES, SIZE_MB, PER_SECOND = 3000, 64, 300
+# 1200 pages/s, until it has walked.
+SLOW = "40mbit"
+TRACING = "/sys/kernel/tracing"
+EVENT = f"{TRACING}/events/migrate_fast/migrate_fast_fault"
+
+
+class Walkers(Scenario):
+    def __init__(self, bed):
+        super().__init__(bed, rate="400mbit")
+        self.vm = self.guest(redis=False)
+        for host in (self.a, self.b):
+            host.run(f"grep -q {TRACING} /proc/mounts || mount -t tracefs none {TRACING}; "
+                     f"echo 1 > {EVENT}/enable", check=True)
+
+    def move(self, walker, twin, *rules):
+        """It walks while its memory follows it."""
+        twin.host.run(f"echo > {TRACING}/trace", check=True)
+        move = Move(self.vm, twin, args=["--mode", "postcopy"],
+                    send_env=hooks(*rules, push=HOLD))
+        move.send.wait_hook("push")
+        # What the guest's kernel lacks has nothing to do with it.
+        self.steps(walker, 1)
+        self.bed.rate(SLOW)
+        move.send.release()
+        self.steps(walker, 2)
+        assert move.send.running, "all had come before it was wanted"
+        self.bed.rate(self.rate)
+        self.tell(move.moved())
+        move.nothing_left()
+
+    @staticmethod
+    def steps(walker, times):
+        """It walks, for so many times together, once to get warm."""
+        walker.kill(signal.SIGUSR1)
+        end = time.monotonic() + 120
+        while walker.output.count("walked") < times:
+            assert walker.running and time.monotonic() < end, walker.output
+            time.sleep(0.05)
+
+    def walk(self, order, *rules):
+        """Part of its pages that were there when it came, in %, and how long it took."""
+        walker = self.vm.spawn(f"exec walker {SIZE_MB} {PAGES} {order} rate={PER_SECOND}")
+        walker.wait_output("ready", 120)
+        frames = set(self.vm.run("cat /run/walker", check=True).out.split())
+        assert len(frames) == PAGES
+        twin = self.vm.twin(self.other(self.vm.host)).start()
+        try:
+            self.move(walker, twin, *rules)
+        except BaseException:
+            discard(twin)
+            raise
+        finally:
+            self.bed.rate(self.rate)
+        left, self.vm = self.vm, twin
+        discard(left)
+        walker.kill(signal.SIGTERM)
+        assert walker.wait(60).rc == 0, walker.output
+        seconds = int(re.findall(r"walked \d+ us (\d+)", walker.output)[-1]) / 1e6
+        trace = twin.host.read(f"{TRACING}/trace")
+        faults = set(re.findall(r"migrate_fast_fault: .* page=(\d+)", trace))
+        assert faults, "nobody has wanted anything?"
+        wanted = faults & frames
+        avoided = 100 - 100 * len(wanted) / PAGES
+        self.note(f"{order}{', '.join(['', *rules])}: {avoided:.1f}% of the faults avoided, "
+                  f"{len(wanted)} were not; walked for {seconds:.1f} s")
+        return avoided, seconds
+
+    def foretold(self, order, target):
+        with self.test(f"{order}: at least {target}% of the faults avoided"):
+            avoided, _ = self.walk(order)
+            assert avoided >= target
+
+    def not_foretold(self):
+        """It is not for prepaging to make it worse."""
+        with self.test("random: no more faults than without prepaging"):
+            avoided, _ = self.walk("random")
+            without, _ = self.walk("random", "no-prepage")
+            assert without < 90, "all came by itself: nothing is proved"
+            assert avoided >= without
+
+
+def main():
+    repeat = int(os.environ.get("MF_REPEAT", "1"))
+    with Bed(name="walkers") as bed:
+        walkers = Walkers(bed)
+        # The walks are always the same.
+        for _ in range(max(1, repeat // 5)):
+            walkers.foretold("sequential", 90)
+            walkers.foretold("strided", 80)
+            walkers.not_foretold()
+        return walkers.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
