@@ -22,9 +22,13 @@ from vm.ktap import Tests
 
 SERVER = os.path.join(BUILD, "selftests/async/slow_server")
 # One line for so many steps; the shell of the guest is slow.
-COUNTER = "while :; do i=0; while [ $i -lt 200 ]; do i=$((i + 1)); done; echo; done"
+STEPS = 200
+COUNTER = f"while :; do i=0; while [ $i -lt {STEPS} ]; do i=$((i + 1)); done; echo; done"
 DELAY_MS = 50
 SECONDS = 8
+# Of the counter: the part of the time that it ran, and steps/s. Faults of DELAY_MS each: all,
+# those for which the kernel waited instead of the guest, and how often the guest was told.
+TABLE = ("guest   alone  beside  kept  steps alone  beside  kept  faults  waited  told")
 # A busy machine takes from the counter, and never gives.
 TRIES = 3
 # Enough for all that time at one page each 50 ms.
@@ -32,15 +36,20 @@ SIZE_MB = 4
 
 
 def ran(vm, counter, seconds):
-    """The part of some seconds from now on in which the counter ran.
+    """The part of some seconds from now on in which the counter ran, and its steps/s.
 
-    By the guest's own clock: what the machine below does meanwhile, it does to both.
+    By the guest's own clock: what the machine below does meanwhile, it does to both. How
+    many steps it makes while it runs is that machine's affair, so the time is judged.
     """
-    look = f"cat /proc/uptime /proc/{counter.pid}/schedstat"
-    before = vm.run(look, check=True).out.split()
+    def look():
+        told = vm.run(f"cat /proc/uptime /proc/{counter.pid}/schedstat", check=True).out
+        up, _, on_cpu = told.split()[:3]
+        return float(up), int(on_cpu) / 1e9, STEPS * counter.output.count("\n")
+
+    before = look()
     time.sleep(seconds)
-    after = vm.run(look, check=True).out.split()
-    return (int(after[2]) - int(before[2])) / 1e9 / (float(after[0]) - float(before[0]))
+    passed, on_cpu, steps = (now - then for now, then in zip(look(), before))
+    return on_cpu / passed, steps / passed
 
 
 def measure(tests, host, name, append):
@@ -63,10 +72,10 @@ def measure(tests, host, name, append):
         vm.qmp("cont")
         # Verify all pages in turn: each is absent.
         work.kill(signal.SIGUSR1)
-        alone = ran(vm, counter, SECONDS)
+        alone, alone_steps = ran(vm, counter, SECONDS)
         work.kill(signal.SIGCONT)
         time.sleep(0.5)
-        beside = ran(vm, counter, SECONDS)
+        beside, beside_steps = ran(vm, counter, SECONDS)
         counter.kill()
         server.write("end\n")
         assert server.wait(60).rc == 0, server.output
@@ -79,9 +88,11 @@ def measure(tests, host, name, append):
         # Nothing was lost by it.
         work.kill(signal.SIGTERM)
         assert work.wait(120).rc == 0, work.output[-2000:]
-        tests.note(f"{name}: ran {alone:.0%} of the time alone, {beside:.0%} beside "
-                   f"{told['faults']} faults of {DELAY_MS} ms; the kernel waited for "
-                   f"{told['went_on']} of them, the guest was told {told['hyp']} times")
+        for text in TABLE, (
+                f"{name:<8}{alone:>7.0%}{beside:>8.0%}{beside / alone:>6.0%}"
+                f"{alone_steps:>12.0f}{beside_steps:>8.0f}{beside_steps / alone_steps:>6.0%}"
+                f"{told['faults']:>8}{told['went_on']:>8}{told['hyp']:>6}"):
+            tests.note(text)
         return beside / alone, told
     finally:
         vm.quit()
