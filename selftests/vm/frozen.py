@@ -5,6 +5,7 @@ A kernel that takes no interrupts any more prints nothing. Its QEMU still sees w
 the processors are, and what interrupts wait for them.
 """
 import bisect
+import contextlib
 import re
 import time
 
@@ -34,15 +35,29 @@ class Symbols:
 
 
 class Processor:
-    """One processor, from its part of "info registers -a"."""
+    """One processor, from its part of "info registers -a" and from "info lapic"."""
 
-    def __init__(self, number, text):
+    def __init__(self, number, text, lapic=""):
         values = dict(re.findall(r"\b([A-Z]+)=\s*([0-9a-f]+)", text))
         self.number = number
         self.rip = int(values.get("RIP") or values["EIP"], 16)
         self.rsp = int(values.get("RSP") or values["ESP"], 16)
         self.deaf = not int(values.get("RFL") or values["EFL"], 16) & 0x200
         self.halted = values["HLT"] == "1"
+        irr = re.search(r"^IRR\s+([\d ]+)", lapic, re.M)
+        ppr = re.search(r"\bPPR 0x([0-9a-f]+)", lapic)
+        self.pending = [int(vector) for vector in irr[1].split()] if irr else []
+        self.priority = int(ppr[1], 16) if ppr else 0
+
+    @property
+    def oversleeps(self):
+        """It sleeps, with interrupts on, though one waits that it would take.
+
+        No processor does that for more than a moment, whatever its kernel has done: its
+        emulation has gone wrong.
+        """
+        return self.halted and not self.deaf and any(
+            vector >> 4 > self.priority >> 4 for vector in self.pending)
 
     def describe(self, symbols):
         return (f"cpu {self.number}: {self.rip:x} {symbols.name(self.rip) or ''}"
@@ -50,9 +65,31 @@ class Processor:
                 + (", halted" if self.halted else ""))
 
 
+def _hmp(qmp):
+    return lambda line: qmp.cmd("human-monitor-command", **{"command-line": line})
+
+
 def _processors(hmp):
     parts = re.split(r"^CPU#(\d+)", hmp("info registers -a"), flags=re.M)[1:]
-    return [Processor(int(number), part) for number, part in zip(parts[::2], parts[1::2])]
+    return [Processor(int(number), part, hmp(f"info lapic {number}"))
+            for number, part in zip(parts[::2], parts[1::2])]
+
+
+def oversleeping(dial):
+    """Those that did so for SAMPLES * PAUSE seconds, described; "" if there are none."""
+    with contextlib.suppress(QmpError):
+        qmp = dial()
+        found = None
+        for sample in range(SAMPLES):
+            time.sleep(PAUSE if sample else 0)
+            now = {f"cpu {cpu.number} is halted at {cpu.rip:x} with interrupts on, but "
+                   f"{cpu.pending} wait for it"
+                   for cpu in _processors(_hmp(qmp)) if cpu.oversleeps}
+            found = now if found is None else found & now
+            if not found:
+                break
+        return "; ".join(sorted(found))
+    return ""
 
 
 def _stack(hmp, cpu, symbols):
@@ -68,11 +105,7 @@ def report(dial, kallsyms):
     symbols = Symbols(kallsyms)
     lines = [] if kallsyms else ["no symbols"]
     try:
-        qmp = dial()
-
-        def hmp(line):
-            return qmp.cmd("human-monitor-command", **{"command-line": line})
-
+        hmp = _hmp(dial())
         for sample in range(SAMPLES):
             time.sleep(PAUSE if sample else 0)
             cpus = _processors(hmp)

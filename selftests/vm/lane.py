@@ -6,6 +6,7 @@ Those that start hosts themselves ("where=below") wait for the network and for t
 most of the time, and have lanes of their own.
 """
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -18,6 +19,10 @@ from .child import start_child, stop_child
 from .host import HostError
 from .image import BUILD, TOP, SetupError
 from .ktap import Reader
+from .watch import Watch
+
+# Of a program whose host's emulation fails, not the program.
+ATTEMPTS = 3
 
 
 class Report:
@@ -64,6 +69,12 @@ class Program:
         self.reader = Reader(self.emit)
         self._report = self._log = None
         self._lines = []
+
+    def again(self, why):
+        """What it has said and found so far does not count."""
+        self.reader = Reader(self.emit)
+        self._lines = [f"  #{line}" for line in self._lines]
+        self.emit(f"# tried again: {why}")
 
     def run(self, step, report):
         """step(program) returns what is wrong beside the results, as a list of texts."""
@@ -168,7 +179,19 @@ class HostLane(Lane):
             self.end()
         if not program.path:
             return self._unload(program)
-        host = self._get_host(program)
+        for attempt in itertools.count(1):
+            watch = Watch(self._get_host(program))
+            try:
+                with watch:
+                    return self._once(program, watch.host)
+            except (HostError, AgentError):
+                # What it has found before that stays.
+                if not watch.lost or program.reader.failed or attempt == ATTEMPTS:
+                    raise
+            self.end()
+            program.again(f"the emulation of its host has failed: {watch.lost}")
+
+    def _once(self, program, host):
         suite = program.suite
         result = host.run(program.path, timeout=suite.timeout * self.repeat,
                           cwd=os.path.dirname(program.path), stream=program.reader.feed,

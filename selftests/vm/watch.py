@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Notice that the emulation of a host has gone wrong, while a program runs in it.
+
+Now and then QEMU 10.0 loses the interrupts of a processor that has run a nested guest: it
+was seen asleep in the idle loop, interrupts on and several waiting, and in QEMU's own
+state the global interrupt flag (CLGI, STGI) was clear, which KVM sets before it goes on.
+Nothing wakes such a processor, not even an NMI. What runs there then says nothing about
+the kernel or about us.
+"""
+import threading
+
+from .frozen import oversleeping
+
+PERIOD = 20	# seconds
+
+
+class Watch:
+    """with Watch(host) as watch: ...	# watch.lost: what has gone wrong; "" if nothing
+
+    A host in which that happens is stopped, so that whoever waits for it hears of it.
+    """
+
+    def __init__(self, host, period=None):
+        self.host = host
+        self.period = period or PERIOD
+        self.lost = ""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self):
+        while not self._ended.wait(self.period):
+            self.lost = oversleeping(self.host.monitor)
+            if self.lost:
+                self.host.stop()
+                return
