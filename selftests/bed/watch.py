@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """A host whose emulation has failed is told from one that is busy, idle, or wrong itself."""
+import contextlib
+import io
 import os
 import stat
 import sys
@@ -13,9 +15,9 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from vm import Bed
 from vm.frozen import Processor
 from vm.ktap import Tests
-from vm.lane import HostLane, Program, Report
+from vm.lane import BelowLane, HostLane, Program, Report
 from vm.suite import Suite
-from vm.watch import Watch
+from vm.watch import FAILED, Watch
 
 # What QEMU has said of a processor that did not wake up any more, shortened.
 REGISTERS = """
@@ -36,39 +38,61 @@ WELL = [
     ("nothing waits", "37 236 251 253 ", "(none)"),
     ("what waits is masked", "PPR 0x10", "PPR 0xf0"),
 ]
-SCRIPT = "#!/bin/sh\necho 1..1\necho ok 1 it\nsleep 8\n"
+# It ends only if its host is not stopped.
+SCRIPT = "#!/bin/sh\necho 1..1\nsleep 8\necho ok 1 it\n"
+# Starts hosts itself, so to say.
+BELOW = f"""#!/bin/sh
+echo 1..1
+[ -e "$0.seen" ] && echo ok 1 it && exit
+touch "$0.seen"
+echo "{FAILED}: b: cpu 0 sleeps"
+exec sleep 600
+"""
+# One that had failed before is not tried again.
+BAD = BELOW.replace("touch", "echo not ok 1 it; touch")
 
 
 def watched(host, command, seconds):
-    with Watch(host, period=0.1) as watch:
-        proc = host.spawn(command)
-        time.sleep(seconds)
-        proc.hang_up()
+    watch = Watch(host, period=0.1).start()
+    proc = host.spawn(command)
+    time.sleep(seconds)
+    proc.hang_up()
+    watch.end()
     return watch.lost
 
 
-def try_again(tests):
-    """The first host of two fails, in the eyes of the watch."""
-    with Bed(name="watch") as bed:
-        path = os.path.join(bed.dir, "script")
-        with open(path, "w", encoding="utf-8") as f:
-            f.write(SCRIPT)
-        os.chmod(path, stat.S_IRWXU)
-        # The other host has another bed, and sees no more than the checkout and its own.
-        program = Program(Suite("bed"), "script", path, bed.kernel)
-        program.log_path = os.path.join(bed.dir, "log")
-        report = Report(live=False)
-        report.say = lambda *lines: None
-        lane = HostLane([program], 1, report)
-        with mock.patch("vm.watch.oversleeping", side_effect=["cpu 0 sleeps", ""] + 99 * [""]), \
-                mock.patch("vm.watch.PERIOD", 3), mock.patch("builtins.print"):
-            lane.start().join()
-        with tests.test("its program is tried again, and that alone counts"):
-            assert (report.passed, report.failed) == (1, 0), program.reader
-            with open(program.log_path, encoding="utf-8") as f:
-                log = f.read()
-            assert "tried again" in log and "cpu 0 sleeps" in log, log
-            assert log.count("ready after") == 2, log
+def run(folder, kind, text):
+    """A lane runs it; what it has found, and the log."""
+    path = os.path.join(folder, "script")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    os.chmod(path, stat.S_IRWXU)
+    program = Program(Suite("bed"), "script", path, "6.1")
+    program.log_path = os.path.join(folder, "log")
+    report = Report(live=False)
+    with contextlib.redirect_stdout(io.StringIO()):
+        kind([program], 1, report).start().join()
+    with open(program.log_path, encoding="utf-8") as f:
+        return report, f.read()
+
+
+def try_again(tests, folder):
+    with tests.test("whose host fails is tried again in another, and that alone counts"):
+        # In the eyes of the watch it does.
+        with mock.patch("vm.watch.oversleeping", side_effect=["cpu 0 sleeps"] + 99 * [""]), \
+                mock.patch("vm.watch.PERIOD", 3):
+            report, log = run(folder, HostLane, SCRIPT)
+        assert (report.passed, report.failed) == (1, 0), log
+        assert log.count("ready after") == 2 and "tried again: cpu 0 sleeps" in log, log
+    with tests.test("a script, too"):
+        report, log = run(folder, BelowLane, BELOW)
+        assert (report.passed, report.failed) == (1, 0), log
+        assert "tried again" in log, log
+    os.unlink(os.path.join(folder, "script.seen"))
+    with tests.test("not one that had failed before"):
+        report, log = run(folder, BelowLane, BAD)
+        assert (report.passed, report.failed) == (0, 1), log
+        assert "tried again" not in log, log
 
 
 def main():
@@ -88,7 +112,8 @@ def main():
                 lost = watched(host, command, 6)
                 assert not lost, lost
         bed.dmesg_check()
-    try_again(tests)
+    with Bed(name="watch") as bed:
+        try_again(tests, bed.dir)	# in other hosts
     return tests.finish()
 
 

@@ -34,8 +34,11 @@ class Bed:
         self.dir = tempfile.mkdtemp(prefix=f"{name}-", dir=runs)
         os.chmod(self.dir, 0o755)
         self.failed = False
+        self.say = lambda text: None
 
     def __enter__(self):
+        # A script has a bed that it leaves with its block.
+        self.say = lambda text: print(text, flush=True)
         return self
 
     def __exit__(self, kind, value, trace):

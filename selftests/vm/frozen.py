@@ -77,14 +77,16 @@ def _processors(hmp):
 
 def oversleeping(dial):
     """Those that did so for SAMPLES * PAUSE seconds, described; "" if there are none."""
-    with contextlib.suppress(QmpError):
+    with contextlib.suppress(QmpError, OSError):
         qmp = dial()
         found = None
         for sample in range(SAMPLES):
             time.sleep(PAUSE if sample else 0)
+            # Time may stand still.
+            runs = qmp.cmd("query-status")["running"]
             now = {f"cpu {cpu.number} is halted at {cpu.rip:x} with interrupts on, but "
                    f"{cpu.pending} wait for it"
-                   for cpu in _processors(_hmp(qmp)) if cpu.oversleeps}
+                   for cpu in _processors(_hmp(qmp)) if cpu.oversleeps and runs}
             found = now if found is None else found & now
             if not found:
                 break

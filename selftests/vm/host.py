@@ -10,6 +10,7 @@ from . import dmesg, frozen, image, tsc
 from .agent import Agent, AgentError, CommandFailed, tcp_dialer
 from .child import start_child, stop_child
 from .qmp import Qmp, connect_in
+from .watch import Watch
 
 MOUNT = "/run/migrate-fast"
 SERVICE = "10.66.0"	# service link and guests
@@ -56,6 +57,7 @@ class Host:
         self.proc = None
         self.boot_seconds = None
         self.stopped = False
+        self.watch = Watch(self)
         self._frozen = None
         self._seen = 0		# lines of dmesg that were judged
         self._taint = 0
@@ -165,6 +167,7 @@ class Host:
         if self.load and image.module(self.bed.kernel):
             self.load_module()
         self.boot_seconds = time.monotonic() - self._began
+        self.watch.start()
 
     def _wait_agent(self, timeout=180):
         end = self._began + timeout
@@ -210,6 +213,7 @@ class Host:
     def stop(self):
         """End the host as a power cut would."""
         self.stopped = True
+        self.watch.end()
         stop_child(self.proc)
 
     @property

@@ -19,7 +19,7 @@ from .child import start_child, stop_child
 from .host import HostError
 from .image import BUILD, TOP, SetupError
 from .ktap import Reader
-from .watch import Watch
+from .watch import FAILED
 
 # Of a program whose host's emulation fails, not the program.
 ATTEMPTS = 3
@@ -69,12 +69,23 @@ class Program:
         self.reader = Reader(self.emit)
         self._report = self._log = None
         self._lines = []
+        self.lost = ""		# a host whose emulation has failed
 
-    def again(self, why):
+    def _again(self):
         """What it has said and found so far does not count."""
         self.reader = Reader(self.emit)
         self._lines = [f"  #{line}" for line in self._lines]
-        self.emit(f"# tried again: {why}")
+        self.emit(f"# tried again: {self.lost}")
+        self.lost = ""
+
+    def _attempt(self, step):
+        """step(program), and once more if that says nothing of the program."""
+        for attempt in itertools.count(1):
+            wrong = step(self)
+            # What it has found before that stays.
+            if not self.lost or self.reader.failed or attempt == ATTEMPTS:
+                return wrong
+            self._again()
 
     def run(self, step, report):
         """step(program) returns what is wrong beside the results, as a list of texts."""
@@ -83,7 +94,7 @@ class Program:
         self._report = report
         report.say(f"# {self.name}" + ("" if report.live else " begins"))
         with open(self.log_path, "w", encoding="utf-8", buffering=1) as self._log:
-            wrong = step(self)
+            wrong = self._attempt(step)
             self.reader.failed += bool(wrong) and not self.reader.failed
             for text in wrong:
                 for line in text.splitlines():
@@ -96,6 +107,8 @@ class Program:
                         f" # SKIP {reason}" if skipped else "")
 
     def emit(self, line):
+        if line.startswith(FAILED):
+            self.lost = line.removeprefix("# ")
         self._log.write(line + "\n")
         if self._report.live:
             self._report.say("  " + line)
@@ -179,17 +192,12 @@ class HostLane(Lane):
             self.end()
         if not program.path:
             return self._unload(program)
-        for attempt in itertools.count(1):
-            watch = Watch(self._get_host(program))
-            try:
-                with watch:
-                    return self._once(program, watch.host)
-            except (HostError, AgentError):
-                # What it has found before that stays.
-                if not watch.lost or program.reader.failed or attempt == ATTEMPTS:
-                    raise
-            self.end()
-            program.again(f"the emulation of its host has failed: {watch.lost}")
+        host = self._get_host(program)
+        try:
+            return self._once(program, host)
+        except (HostError, AgentError):
+            program.lost = host.watch.lost
+            raise
 
     def _once(self, program, host):
         suite = program.suite
@@ -267,10 +275,14 @@ class BelowLane(Lane):
                 if not data:
                     break
                 program.reader.feed(data)
+                if program.lost:
+                    proc.kill()
             rc = proc.wait()
         finally:
             timer.cancel()
             stop_child(proc)
+        if program.lost:
+            return [program.lost]
         wrong = program.reader.finish(128 - rc if rc < 0 else rc, late.is_set())
         return [wrong] if wrong else []
 

@@ -12,12 +12,15 @@ import threading
 from .frozen import oversleeping
 
 PERIOD = 20	# seconds
+# What a script says of it on standard output, for the runner.
+FAILED = "# the emulation of a host has failed"
 
 
 class Watch:
-    """with Watch(host) as watch: ...	# watch.lost: what has gone wrong; "" if nothing
+    """watch = Watch(host).start(); ...; watch.end()
 
-    A host in which that happens is stopped, so that whoever waits for it hears of it.
+    watch.lost is what has gone wrong, "" if nothing has. A host in which that happens is
+    stopped, so that whoever waits for it hears of it.
     """
 
     def __init__(self, host, period=None):
@@ -25,19 +28,17 @@ class Watch:
         self.period = period or PERIOD
         self.lost = ""
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
 
-    def __enter__(self):
-        self._thread.start()
+    def start(self):
+        threading.Thread(target=self._look, daemon=True).start()
         return self
 
-    def __exit__(self, *_):
+    def end(self):
         self._ended.set()
-        self._thread.join()
 
     def _look(self):
         while not self._ended.wait(self.period):
             self.lost = oversleeping(self.host.monitor)
-            if self.lost:
+            if self.lost and not self._ended.is_set():
+                self.host.bed.say(f"{FAILED}: {self.host.name}: {self.lost}")
                 self.host.stop()
-                return
