@@ -23,9 +23,10 @@ from migrate.move import HOLD, Move, Scenario, discard, hooks
 from vm import Bed
 
 # Pages that it looks at, in so many MB of its own.
-PAGES, SIZE_MB, PER_SECOND = 3000, 64, 300
-# 1200 pages/s, until it has walked.
-SLOW = "40mbit"
+PAGES, SIZE_MB, PER_SECOND = 1500, 64, 150
+# 600 pages/s, until it has walked: all of the guest would take a minute. On a busy machine
+# the walk takes two or three times as long as it should.
+SLOW = "20mbit"
 TRACING = "/sys/kernel/tracing"
 EVENT = f"{TRACING}/events/migrate_fast/migrate_fast_fault"
 
@@ -33,10 +34,14 @@ EVENT = f"{TRACING}/events/migrate_fast/migrate_fast_fault"
 class Walkers(Scenario):
     def __init__(self, bed):
         super().__init__(bed, rate="400mbit")
-        self.vm = self.guest(redis=False)
+        self.prepaged = 0	# in the last move, because of faults nearby
+        self.renew()
         for host in (self.a, self.b):
             host.run(f"grep -q {TRACING} /proc/mounts || mount -t tracefs none {TRACING}; "
                      f"echo 1 > {EVENT}/enable", check=True)
+
+    def renew(self):
+        self.vm = self.guest(redis=False)
 
     def move(self, walker, twin, *rules):
         """It walks while its memory follows it."""
@@ -51,7 +56,9 @@ class Walkers(Scenario):
         self.steps(walker, 2)
         assert move.send.running, "all had come before it was wanted"
         self.bed.rate(self.rate)
-        self.tell(move.moved())
+        result = move.moved()
+        self.tell(result)
+        self.prepaged = result["postcopy"]["prepaged"]
         move.nothing_left()
 
     @staticmethod
@@ -73,10 +80,13 @@ class Walkers(Scenario):
         try:
             self.move(walker, twin, *rules)
         except BaseException:
-            discard(twin)
-            raise
-        finally:
             self.bed.rate(self.rate)
+            self.rescue()
+            for guest in (twin, self.vm):
+                guest.kill()
+                discard(guest)
+            self.renew()
+            raise
         left, self.vm = self.vm, twin
         discard(left)
         walker.kill(signal.SIGTERM)
@@ -97,12 +107,17 @@ class Walkers(Scenario):
             assert avoided >= target
 
     def not_foretold(self):
-        """It is not for prepaging to make it worse."""
+        """It is not for prepaging to make it worse: nothing is pushed on a guess.
+
+        How many pages come by chance, on their turn, is never quite the same.
+        """
         with self.test("random: no more faults than without prepaging"):
             avoided, _ = self.walk("random")
+            prepaged = self.prepaged
             without, _ = self.walk("random", "no-prepage")
-            assert without < 90, "all came by itself: nothing is proved"
-            assert avoided >= without
+            assert without < 50, "they came by themselves: nothing is proved"
+            assert 100 - avoided <= 1.1 * (100 - without)
+            assert prepaged < PAGES / 10, f"{prepaged} pages pushed on a guess"
 
 
 def main():

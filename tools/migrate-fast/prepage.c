@@ -5,11 +5,16 @@
  * A fault either goes on with a stream, or begins one. A stream pushes a
  * window of pages ahead of its last fault. If the next fault lies just beyond
  * what was pushed, the guest has gone past all of it without a fault: the
- * window doubles. If it lies elsewhere the distance is taken for the stride,
+ * window grows. If it lies elsewhere the distance is taken for the stride,
  * and the window is small again. Faults may be some strides apart, where the
  * window held what lay between by chance: if the distance and the stride that
- * was thought have a common divisor, that is the stride. The stream that has faulted last goes first. What no stream
- * asks for goes in ascending order, first what the VM wrote last.
+ * was thought have a common divisor, that is the stride. The stream that has
+ * faulted last goes first. What no stream asks for goes in ascending order,
+ * first what the VM wrote last.
+ *
+ * A stream, or another stride of it, is a guess until a fault comes as
+ * foretold. Guesses cost line that somebody else may wait for: where few of
+ * them have proved right of late, none is pushed for until it has.
  */
 #include <string.h>
 
@@ -18,10 +23,19 @@
 
 #define WINDOW_MIN	8
 #define WINDOW_MAX	2048
+/*
+ * What is pushed for a fault is queued on the line, and the first pages of it
+ * are wanted before they come: the fewer such beginnings, the better.
+ */
+#define WINDOW_GROWTH	4
 /* A fault so far from a stream has nothing to do with it. */
 #define REACH		256
 /* Steps beyond the window: it is still on its way. */
 #define SLACK		2
+/* Luck is a moving average over about so many guesses, 256 if all are right. */
+#define LUCK_SPAN	16
+#define LUCK_ALL	256
+#define LUCK_LEAST	(LUCK_ALL / 4)
 
 void prepage_init(struct prepage *prepage, struct prepage_ram *rams,
 		  unsigned int nr_rams)
@@ -31,6 +45,7 @@ void prepage_init(struct prepage *prepage, struct prepage_ram *rams,
 	memset(prepage, 0, sizeof(*prepage));
 	prepage->rams = rams;
 	prepage->nr_rams = nr_rams;
+	prepage->luck = LUCK_ALL;
 	for (i = 0; i < nr_rams; i++)
 		rams[i].cursor = 0;
 }
@@ -53,6 +68,22 @@ static int64_t steps_ahead(const struct prepage_stream *stream)
 	return (int64_t)(stream->next - stream->last) / stride;
 }
 
+static void guess_ends(struct prepage *prepage,
+		       const struct prepage_stream *stream, bool right)
+{
+	if (!stream->used || stream->proved)
+		return;
+	prepage->luck -= prepage->luck / LUCK_SPAN;
+	if (right)
+		prepage->luck += LUCK_ALL / LUCK_SPAN;
+}
+
+/* Steps to push for a guess. */
+static uint64_t guess(const struct prepage *prepage, uint64_t window)
+{
+	return prepage->luck < LUCK_LEAST ? 0 : window;
+}
+
 /* The stream goes on at @page, as foretold. */
 static void go_on(struct prepage *prepage, struct prepage_stream *stream,
 		  uint64_t page, int64_t steps)
@@ -66,10 +97,12 @@ static void go_on(struct prepage *prepage, struct prepage_stream *stream,
 			 (uint64_t)(steps > 0 ? steps - 1 : 0) : passed;
 	prepage->judged += stream->pushed;
 	prepage->hits += passed;
+	guess_ends(prepage, stream, true);
+	stream->proved = true;
 	stream->stride = stride;
 	stream->pushed = 0;
 	if (stream->window < WINDOW_MAX && steps >= ahead)
-		stream->window *= 2;
+		stream->window *= WINDOW_GROWTH;
 	stream->last = page;
 	if (steps >= ahead)
 		stream->next = page + (uint64_t)stride;
@@ -102,10 +135,12 @@ static void turn_to(struct prepage *prepage, struct prepage_stream *stream,
 	if (common > 1)
 		length = common;
 	prepage->judged += stream->pushed;
+	guess_ends(prepage, stream, false);
+	stream->proved = false;
 	stream->stride = distance < 0 ? -(int64_t)length : (int64_t)length;
 	stream->pushed = 0;
 	stream->window = WINDOW_MIN;
-	stream->left = stream->window;
+	stream->left = guess(prepage, WINDOW_MIN);
 	stream->last = page;
 	stream->next = page + (uint64_t)stream->stride;
 }
@@ -155,12 +190,13 @@ void prepage_fault(struct prepage *prepage, unsigned int ram, uint64_t page)
 	}
 	stream = oldest(prepage);
 	prepage->judged += stream->pushed;
+	guess_ends(prepage, stream, false);
 	*stream = (struct prepage_stream){
 		.used = true,
 		.ram = ram,
 		.last = page,
 		.next = page + 1,
-		.left = WINDOW_MIN / 2,
+		.left = guess(prepage, WINDOW_MIN / 2),
 		.window = WINDOW_MIN / 2,
 		.turn = ++prepage->turn,
 	};

@@ -21,6 +21,7 @@ struct prepage_stream {
 	uint64_t left;		/* steps to go in this window */
 	uint64_t window;	/* steps of a window */
 	uint64_t pushed;	/* pages pushed since the last fault */
+	bool proved;		/* a fault has come as foretold */
 	uint64_t turn;		/* of the last fault: the youngest is first */
 };
 
@@ -39,6 +40,7 @@ struct prepage {
 	unsigned int ram;	/* of the rest */
 	struct prepage_stream streams[PREPAGE_STREAMS];
 	uint64_t turn;
+	unsigned int luck;	/* of 256: streams begun of late that went on */
 	uint64_t pushed;	/* pages pushed because of a fault elsewhere */
 	/* Of windows about which a later fault has told something: */
 	uint64_t judged;	/* pages pushed */
