@@ -101,8 +101,10 @@ static void go_on(struct prepage *prepage, struct prepage_stream *stream,
 	stream->proved = true;
 	stream->stride = stride;
 	stream->pushed = 0;
-	if (stream->window < WINDOW_MAX && steps >= ahead)
+	if (steps >= ahead)
 		stream->window *= WINDOW_GROWTH;
+	if (stream->window > WINDOW_MAX)
+		stream->window = WINDOW_MAX;
 	stream->last = page;
 	if (steps >= ahead)
 		stream->next = page + (uint64_t)stride;
