@@ -227,7 +227,9 @@ class Resume(Scenario):
         """The destination dies: told as such; the source is paused, and intact."""
         with self.twin_test("the destination dies: told so, the source stays intact") as twin:
             move = self.begin(twin)
+            # As with a host: nobody is left who could see that the VM is no more.
             move.recv.kill()
+            assert move.recv.wait(30) == 137
             twin.kill()
             move.is_split()
             move.says(move.send, ["has died"])
