@@ -99,6 +99,19 @@ def links(tests, bed, a, b):
             assert "65536/65536" in out and "failed" not in out, out
 
 
+def triple_fault(tests, host):
+    with tests.test("a triple fault, of which a kernel can say nothing, is told"):
+        host.run("echo triple > /sys/kernel/reboot/type; echo 1 > /sys/kernel/reboot/force",
+                 check=True)
+        try:
+            host.run("echo b > /proc/sysrq-trigger; sleep 100", timeout=30)
+        except HostError as error:
+            assert "triple fault" in str(error), error
+        else:
+            raise AssertionError("the host lives on")
+        host.stop()
+
+
 def complaints(tests, host):
     with tests.test("a quiet kernel has no findings"):
         assert host.dmesg_findings() == []
@@ -229,6 +242,7 @@ def main():
         tests.note(f"hosts ready after {max(a.boot_seconds, b.boot_seconds):.1f} s")
         commands(tests, bed, a)
         links(tests, bed, a, b)
+        triple_fault(tests, b)
         complaints(tests, a)
     with Bed(name="bed", load=False) as bed:
         two_processors(tests, dies_at_boot(tests, bed))

@@ -150,7 +150,7 @@ void mf_guest_stop(struct mf_guest *guest, pthread_t thread)
 	pthread_kill(thread, SIGUSR1);
 }
 
-/* A test's last chance to say what its guest is doing. */
+/* For a test that is to fail: what its guest is doing. */
 static void tell(struct mf_guest *guest)
 {
 	const __u8 *code = guest->code;
@@ -181,8 +181,10 @@ static int run(struct mf_guest *guest, const char *code, struct kvm_regs *regs)
 		}
 	}
 	if (guest->run->exit_reason !=
-	    (guest->irqchip ? KVM_EXIT_IO : KVM_EXIT_HLT))
+	    (guest->irqchip ? KVM_EXIT_IO : KVM_EXIT_HLT)) {
+		tell(guest);
 		return -EIO;
+	}
 	return ioctl(guest->vcpu, KVM_GET_REGS, regs) ? -errno : 0;
 }
 

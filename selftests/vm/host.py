@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """An emulated hypervisor host: a QEMU process whose processor QEMU emulates too."""
+import contextlib
 import os
 import shlex
 import socket
@@ -94,6 +95,7 @@ class Host:
             *image.qemu(), "-name", self.name, "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-machine", "pc", *accel,
             "-cpu", "EPYC-Milan", "-smp", str(self.smp), "-m", str(self.mem),
+            "-d", "cpu_reset", "-D", f"{self.name}.resets",
             "-kernel", os.path.join(base, "vmlinux"),
             "-initrd", image.host_image(kernel), "-append", append,
             "-chardev", f"file,id=serial,path={self.name}.serial",
@@ -154,8 +156,23 @@ class Host:
                   errors="replace") as f:
             messages = "\n".join(line for line in f.read().splitlines()
                                  if "TCG doesn't support" not in line)
-        return kind(f"host {self.name}: {what}\n{messages}\n"
+        return kind(f"host {self.name}: {what}{self._how()}\n{messages}\n"
                     f"{self.serial_text()[-4000:]}")
+
+    def _how(self):
+        """How its QEMU has ended, and whether a processor has reset itself: it says neither."""
+        how = "" if self.running else f" (exit status {self.proc.returncode})"
+        with contextlib.suppress(OSError):
+            with open(os.path.join(self.bed.dir, f"{self.name}.resets"), encoding="utf-8",
+                      errors="replace") as f:
+                how += " after a triple fault" if "Triple fault" in f.read() else ""
+        return how
+
+    def _ends(self, seconds):
+        """Its QEMU has ended, or does so now."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.proc.wait(seconds)
+        return not self.running
 
     def wait_ready(self):
         """Wait until it has booted (BootError), then load the module."""
@@ -232,7 +249,8 @@ class Host:
         try:
             return self.agent.run(command, timeout=timeout, check=check, **options)
         except AgentError as error:
-            if not self.running or "Kernel panic" in self.serial_text():
+            # The agent's connection is lost first.
+            if "Kernel panic" in self.serial_text() or self._ends(1):
                 raise self._died(str(error)) from error
             stuck = self.frozen()
             if stuck:
