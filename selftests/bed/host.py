@@ -191,6 +191,11 @@ def two_processors(tests, host):
     with tests.test("VMs come and go"):	# see keep_vm() in vm/agent.c
         out = host.run(["exec", "python3", "-c", VMS_COME_AND_GO], timeout=120).out
         assert out == "all of them\n", out
+    for cpu in (0, 1):
+        with tests.test(f"a guest on processor {cpu}, while the other restores its FPU"):
+            result = host.run(f"{TOP}/build/selftests/bed/beside_fpu {cpu} 10")
+            tests.note(result.out.strip())
+            assert result.rc == 0, result
     with tests.test("a host that does not answer tells where it hangs"):
         time.sleep(1)
         tell(host, "stop")

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Notice that the emulation of a host has gone wrong, while a program runs in it.
 
-Now and then QEMU 10.0 loses the interrupts of a processor that has run a nested guest: it
-was seen asleep in the idle loop, interrupts on and several waiting, and in QEMU's own
-state the global interrupt flag (CLGI, STGI) was clear, which KVM sets before it goes on.
-Nothing wakes such a processor, not even an NMI. What runs there then says nothing about
-the kernel or about us.
+A QEMU that qemu.sh could not mend can lose the interrupts of the first processor when it
+runs nested guests: it was seen asleep in the idle loop, interrupts on and several waiting,
+and in QEMU's own state the global interrupt flag (CLGI, STGI) was clear, which KVM sets
+before it goes on. Nothing wakes such a processor, not even an NMI. What runs there then
+says nothing about the kernel or about us.
 """
 import threading
 
