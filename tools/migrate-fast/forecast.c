@@ -16,8 +16,8 @@
  */
 #include "dirty.h"
 #include "forecast.h"
-#include "say.h"
 #include "sender.h"
+#include "stop.h"
 
 /* stop, save, load, cont of QEMU, as measured on hardware. */
 #define FIXED_MS	25
@@ -119,31 +119,20 @@ void forecast_learn(struct forecast *cast, const struct sender *sender,
 				    (double)round->left * cast->page_ms);
 }
 
-double forecast_least_gain(const struct forecast *cast,
-			   const struct sender *sender, double predicted)
+bool forecast_is_bad(const struct forecast *cast, const struct options *options,
+		     const struct round *round, double *best_ms)
 {
-	const struct options *options = sender->options;
-
-	/* Nobody has asked for it: not for the lesser part of the downtime. */
-	if (options->mode == MODE_AUTO && !options->allow_postcopy &&
-	    sender_within_limit(sender, predicted))
-		return cast->rest_ms;
-	return cast->rest_ms / 4;
-}
-
-bool forecast_is_bad(const struct forecast *cast, const struct sender *sender,
-		     const struct round *round)
-{
-	const struct options *options = sender->options;
 	double aim = (double)options->max_downtime - cast->rest_ms, ram_ms;
 	struct course course;
 
+	*best_ms = 0;
 	/* A paced round does not tell what the line carries. */
 	if (options->min_bandwidth)
 		return false;
 	if (options->mode == MODE_HYBRID || options->allow_postcopy)
 		return round->next_left > WORTHWHILE * (double)round->left;
-	if (curve_points(&cast->curve) < TELLING_POINTS)
+	if (curve_points(&cast->curve) < TELLING_POINTS ||
+	    round->number >= options->max_rounds)
 		return false;
 	course = curve_follow(&cast->curve, DOUBT * cast->page_ms,
 			      (double)round->left,
@@ -151,12 +140,9 @@ bool forecast_is_bad(const struct forecast *cast, const struct sender *sender,
 			      (unsigned int)options->max_rounds -
 			      round->number);
 	ram_ms = course.left * cast->page_ms;
-	if (ram_ms <= aim ||
-	    ram_ms < forecast_least_gain(cast, sender, ram_ms + cast->rest_ms))
-		return false;
-	note("rounds of copying are foretold not to bring the downtime below %.0f ms: the VM goes first, and its memory follows",
-	     ram_ms + cast->rest_ms);
-	return true;
+	*best_ms = ram_ms + cast->rest_ms;
+	return ram_ms > aim &&
+	       ram_ms >= stop_least_gain(options, cast->rest_ms, *best_ms);
 }
 
 void forecast_begin(struct forecast *cast, struct sender *sender)

@@ -9,6 +9,7 @@
 #include "curve.h"
 #include "pages.h"
 
+struct options;
 struct sender;
 
 struct forecast {
@@ -32,11 +33,11 @@ int forecast_count(struct forecast *cast);
 /* From a round that is over, for which the predictions are filled in. */
 void forecast_learn(struct forecast *cast, const struct sender *sender,
 		    struct round *round);
-/* With less than so many ms to be gained memory does not follow the VM. */
-double forecast_least_gain(const struct forecast *cast,
-			   const struct sender *sender, double predicted);
-/* Is it foretold that more rounds will not do? */
-bool forecast_is_bad(const struct forecast *cast, const struct sender *sender,
-		     const struct round *round);
+/*
+ * Is it foretold that more rounds will not do? @best_ms is then what they
+ * would make of the downtime, or 0 if that was not asked.
+ */
+bool forecast_is_bad(const struct forecast *cast, const struct options *options,
+		     const struct round *round, double *best_ms);
 
 #endif /* FORECAST_H */

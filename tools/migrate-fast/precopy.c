@@ -8,26 +8,7 @@
  * followed: after no round at all (postcopy), after one (three-stage), or
  * when rounds will not pay any more (hybrid; auto, if nothing else helps).
  *
- * The rounds end when
- *  - the downtime that is foretold (forecast.c) is not above --max-downtime; or
- *  - rounds do not pay any more (none of the last few has left clearly less
- *    than the best before it, or memory is the lesser part of the downtime
- *    already); or
- *  - --max-rounds is reached; or
- *  - MOST_COPIES of the VM's memory have been sent.
- * In the last three cases the rest follows the VM if that is allowed, and if
- * it is the memory that takes so long (with auto: if it is the greater part
- * of the downtime, or the only way). Where it is allowed it does so earlier:
- *  - hybrid, and auto with --allow-postcopy: when the next round is foretold
- *    to leave more than WORTHWHILE of what there is to send;
- *  - auto: when rounds are foretold to get stuck, even if they were quicker by
- *    DOUBT than they can be expected to be.
- * Else the downtime has to be within
- * --downtime-limit, or --force-switchover given; else, when rounds are over,
- * or when it is not the memory that takes so long, the migration fails and
- * the VM stays where it is. With --throttle, however, rounds that do not pay,
- * and too many copies, have the VM slowed down a step further first, after
- * which each round has to pay; it fails when all steps were in vain.
+ * stop.c has the rules of when, forecast.c what is foretold.
  *
  * With --min-bandwidth the first round goes at that rate, and a later one as
  * fast as the VM wrote in the round before, plus FASTER, up to
@@ -41,15 +22,10 @@
 #include "scan.h"
 #include "sender.h"
 #include "size.h"
+#include "stop.h"
 
-/* Rounds in a row that did not pay. */
-#define PATIENCE	3
-/* A round pays if it leaves less than this part of the best before. */
-#define PAYS		0.85
 /* A round is faster than what the VM wrote by 50 Mbit/s. */
 #define FASTER		(50 * 1000 * 1000 / 8)
-/* Times the VM's memory that may be sent in all. */
-#define MOST_COPIES	3
 
 static int give_up(const struct round *last)
 {
@@ -132,48 +108,41 @@ static int split(struct sender *sender)
 	return 0;
 }
 
-/* Would the VM be better off if its memory followed it? */
-static bool shall_split(struct sender *sender, const struct forecast *cast,
-			const struct round *round, unsigned int idle, bool last)
+/* The end of a round: shall there be another, and if not, what then? */
+static enum stop_verdict judge(struct sender *sender, struct stop *stop,
+			       const struct round *round,
+			       const struct forecast *cast)
 {
-	const struct options *options = sender->options;
+	struct stop_facts facts = {
+		.number = round->number,
+		.left = round->left,
+		.sent = sender->conn.tx_bytes / MF_PAGE_SIZE,
+		.ram_ms = cast->ram_ms,
+		.rest_ms = cast->rest_ms,
+		.throttle = sender->throttle.percent,
+	};
+	enum stop_verdict verdict;
+	double best_ms;
 
-	if (!mode_may_split(options->mode) ||
-	    (options->mode == MODE_AUTO && options->no_postcopy))
-		return false;
-	/* What takes so long is not the memory. */
-	if (cast->ram_ms < forecast_least_gain(cast, sender, round->predicted_ms))
-		return false;
-	/* What was foretold may have been wrong. */
-	if (last || idle >= (options->mode == MODE_HYBRID ? 1 : PATIENCE))
-		return true;
-	return forecast_is_bad(cast, sender, round);
-}
-
-/* Before it is given up, or stopped for long. */
-static bool shall_slow(const struct sender *sender, const struct forecast *cast,
-		       const struct round *round, bool in_vain)
-{
-	double limit = (double)sender->options->downtime_limit;
-
-	return in_vain && throttle_can_rise(&sender->throttle) &&
-	       round->number < sender->options->max_rounds &&
-	       cast->rest_ms <= limit && round->predicted_ms > limit;
+	facts.in_vain = forecast_is_bad(cast, sender->options, round, &best_ms);
+	verdict = stop_judge(stop, &facts);
+	if (verdict == STOP_FOLLOW && facts.in_vain && best_ms > 0)
+		note("rounds of copying are foretold not to bring the downtime below %.0f ms: the VM goes first, and its memory follows",
+		     best_ms);
+	return verdict;
 }
 
 static int rounds(struct sender *sender)
 {
+	uint64_t total = sender->stats.total_pages;
 	struct forecast cast;
-	const struct options *options = sender->options;
-	struct throttle *throttle = &sender->throttle;
-	uint64_t total = sender->stats.total_pages, best = total, since = 0;
-	unsigned int idle = 0, patience;
+	struct stop stop;
 
 	forecast_begin(&cast, sender);
+	stop_begin(&stop, sender->options, total);
 	pace(sender, NULL);
 	for (;;) {
 		struct round *round = sender_round(sender, false, total);
-		bool last, no_use, copies;
 
 		if (run_round(sender, round, &cast))
 			return -1;
@@ -184,43 +153,22 @@ static int rounds(struct sender *sender)
 		if (hook("round") ||
 		    (round->number == 1 && hook("first-round")))
 			return -1;
-		if (options->mode == MODE_THREE_STAGE)
-			return split(sender);
-		if (round->predicted_ms <= (double)options->max_downtime)
+		switch (judge(sender, &stop, round, &cast)) {
+		case STOP_NOW:
 			return 0;
-		if ((double)round->left < PAYS * (double)best) {
-			best = round->left;
-			idle = 0;
-		} else {
-			idle++;
-		}
-		copies = (sender->conn.tx_bytes - since) / MF_PAGE_SIZE >
-			 MOST_COPIES * total;
-		patience = throttle->percent ? 1 : PATIENCE;
-		if (shall_slow(sender, &cast, round,
-			       copies || idle >= patience)) {
-			if (throttle_raise(throttle))
-				return -1;
-			best = round->left;
-			since = sender->conn.tx_bytes;
-			idle = 0;
-			pace(sender, round);
-			continue;
-		}
-		last = round->number >= options->max_rounds || copies ||
-		       (idle >= PATIENCE && throttle_is_spent(throttle));
-		if (shall_split(sender, &cast, round, idle, last))
+		case STOP_FOLLOW:
 			return split(sender);
-		no_use = idle >= patience || cast.ram_ms < cast.rest_ms / 4;
-		if ((last || no_use) &&
-		    sender_within_limit(sender, round->predicted_ms))
-			return 0;
-		/* Nor would any number of rounds help; what is most in the way? */
-		if (no_use && cast.rest_ms > (double)options->downtime_limit)
-			return cast.ram_ms > cast.rest_ms ? give_up(round) :
-			       too_slow(&cast);
-		if (last)
+		case STOP_TOO_FAST:
 			return give_up(round);
+		case STOP_LINE_TOO_SLOW:
+			return too_slow(&cast);
+		case STOP_SLOW:
+			if (throttle_raise(&sender->throttle))
+				return -1;
+			break;
+		case STOP_NOT_YET:
+			break;
+		}
 		pace(sender, round);
 	}
 }

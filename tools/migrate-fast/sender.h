@@ -65,14 +65,6 @@ int sender_frame(struct conn *conn, const struct wire_frame *frame,
 /* A part of the downtime has ended. */
 void sender_part(struct sender *sender, enum part part);
 
-/* Would so many ms of downtime do, if rounds do not help any more? */
-static inline bool sender_within_limit(const struct sender *sender,
-				       double predicted)
-{
-	return sender->options->force_switchover ||
-	       predicted <= (double)sender->options->downtime_limit;
-}
-
 /* precopy.c: copies while the VM runs, until it is time to stop it. */
 int precopy(struct sender *sender);
 /* switchover.c: what the stop will need, while the VM runs; does not wait. */

@@ -31,18 +31,6 @@ int throttle_plan(struct throttle *throttle, struct vm *vm, unsigned int max);
  * that puts everything back, however we end. Nothing without a plan.
  */
 int throttle_start(struct throttle *throttle);
-/* Is there more to take away? */
-static inline bool throttle_can_rise(const struct throttle *throttle)
-{
-	return throttle->percent < throttle->max;
-}
-
-/* As much as was allowed has been taken away. */
-static inline bool throttle_is_spent(const struct throttle *throttle)
-{
-	return throttle->max && !throttle_can_rise(throttle);
-}
-
 /* Takes away more. 0, or -1 after fail(). */
 int throttle_raise(struct throttle *throttle);
 /* The VM runs freely, at once and for good; quick. */
