@@ -86,6 +86,7 @@ class Fast(Scenario):
             result = move.result()
             assert len(result["rounds"]) == 4, f"{len(result['rounds'])} rounds"
             self.working_set = result["working_set"]
+            assert result["postponed"] > 0, "what is written right now is sent in vain"
             self.work.verify()
         finally:
             if self.vm is not twin:

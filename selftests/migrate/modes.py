@@ -7,6 +7,7 @@ It has two processors, and its hosts give it pages of 2 MB as far as they can.
 Verified by the tool: in post-copy, when all of the memory has followed, each page that
 the guest has not written by then; and by the guest's own programs.
 """
+import itertools
 import os
 import re
 import sys
@@ -109,6 +110,15 @@ class Modes(Scenario):
         first = result["rounds"][0]
         rate = first["wire_bytes"] / first["ms"] * 8 / 1000
         assert rate < 44, f"the first round went at {rate:.0f} Mbit/s, not 40"
+        for before, each in itertools.pairwise(
+                each for each in result["rounds"] if not each["stopped"]):
+            # As fast as the guest has written, and 50 more, between the two bounds.
+            wrote = before["dirty_after"] * 4096 * 8 / 1000 / before["ms"]
+            allowed = min(max(wrote + 50, 40), 120)
+            self.note(f"round {each['round']}: {each['wire_bytes']} bytes in "
+                      f"{each['ms']:.0f} ms, {allowed:.0f} Mbit/s allowed")
+            # What waits in the last call, and what a pause may be made up for.
+            assert each["wire_bytes"] <= 1.1 * allowed * 125 * (each["ms"] + 20) + (1 << 19)
 
     def finish(self):
         with self.test("the guest's own checks, and those of redis' clients"):
