@@ -113,7 +113,7 @@ class Subject:
                   lost=round(lost(served(self.load, began, ended), usual)),
                   served=" ".join(map(str, served(self.load, began - MARGIN, ended + MARGIN))),
                   usual=round(usual, 1), **told)
-        moved = not told["unfinished"]
+        moved = told["finished"]
         self.say(f"{name}: {'' if moved else 'given up after '}{wire / 1e6:.1f} MB, "
                  f"{ended - began:.1f} s, no answer for {1000 * gap:.0f} ms")
         if moved:

@@ -3,9 +3,9 @@
 
 Each is called with both, and returns when it began and ended, and what was said of it:
 told_ms, told_downtime_ms (until the device state has left, says QEMU; until the VM runs
-over there, say we), pages (sent, of 4 KiB), finished and unfinished (0 and 1 if it was given
-up: then the guest runs on where it was), more (how often a page travelled a third time or
-more; ours alone).
+over there, say we), pages (sent, of 4 KiB), finished (0 if it was given up: then the guest
+runs on where it was, else 1), more (how often a page travelled a third time or more; ours
+alone).
 """
 import time
 
@@ -51,8 +51,8 @@ class Ours:
         ended = time.monotonic()
         result = send.events("result")[-1]
         recv.wait(60)
-        return began, ended, {"told_ms": result["total_ms"], "unfinished": int(rc > 0),
-                              "finished": int(not rc), "more": result["sent_more"],
+        return began, ended, {"told_ms": result["total_ms"], "finished": int(not rc),
+                              "more": result["sent_more"],
                               "told_downtime_ms": result["downtime_ms"],
                               "pages": whole(result)}
 
@@ -89,8 +89,7 @@ class Qemu:
         return began, time.monotonic(), {
             "told_ms": info.get("total-time", 0),
             "told_downtime_ms": info.get("downtime", 0),
-            "pages": info["ram"]["normal"], "unfinished": int(not finished),
-            "finished": int(finished)}
+            "pages": info["ram"]["normal"], "finished": int(finished)}
 
     def _wait(self, vm, began):
         switched = False
