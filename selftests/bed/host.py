@@ -193,7 +193,7 @@ def two_processors(tests, host):
         assert out == "all of them\n", out
     for cpu in (0, 1):
         with tests.test(f"a guest on processor {cpu}, while the other restores its FPU"):
-            result = host.run(f"{TOP}/build/selftests/bed/beside_fpu {cpu} 10")
+            result = host.run(f"{TOP}/build/selftests/bed/beside_fpu {cpu} 5")
             tests.note(result.out.strip())
             assert result.rc == 0, result
     with tests.test("a host that does not answer tells where it hangs"):
