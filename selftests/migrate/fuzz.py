@@ -5,6 +5,7 @@
 Neither may crash, hang, run a VM or lose one. The frames of the protocol are those of
 tools/migrate-fast/wire.h.
 """
+import contextlib
 import json
 import os
 import struct
@@ -44,20 +45,25 @@ class Fuzz(Survivor):
         return sock
 
     @staticmethod
-    def listen_to(sock, until_closed=True, timeout=30):
+    def listen_to(sock, timeout=30):
         """What it answers, until it closes."""
         data = b""
         sock.settimeout(timeout)
-        try:
-            while True:
-                part = sock.recv(65536)
-                if not part:
-                    break
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while part := sock.recv(65536):
                 data += part
-                if not until_closed and len(data) >= 24:
-                    break
-        except (TimeoutError, ConnectionError):
-            pass
+        return data
+
+    @staticmethod
+    def first_word(sock, timeout=30):
+        """The first frame that it says. One that is busy gives signs of life before."""
+        data = b""
+        sock.settimeout(timeout)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while len(data) < 24 and (part := sock.recv(65536)):
+                data += part
+                while data.startswith(frame(BEAT)):
+                    data = data[24:]
         return data
 
     def accost(self, data, then_close=False):
@@ -107,7 +113,7 @@ class Fuzz(Survivor):
             # After all of them the right one comes.
             sock = self.dial()
             sock.sendall(frame(HELLO, greeting))
-            answer = self.listen_to(sock, until_closed=False)
+            answer = self.first_word(sock)
             assert struct.unpack("<IH", answer[:6]) == (MAGIC, WELCOME), answer[:100]
             sock.close()
             assert recv.wait(30) == FAILED, recv.output
@@ -122,7 +128,7 @@ class Fuzz(Survivor):
         sock = self.dial()
         try:
             sock.sendall(frame(HELLO, json.dumps(greeting).encode()))
-            self.listen_to(sock, until_closed=False)
+            self.first_word(sock)
             if split and not other:	# else it has sent us away already
                 self.knock()
             sock.sendall(data)
@@ -152,7 +158,7 @@ class Fuzz(Survivor):
         sock = self.dial()
         try:
             sock.sendall(self.random.choice(joins))
-            self.listen_to(sock, until_closed=False)
+            self.first_word(sock)
         except (BrokenPipeError, ConnectionError):
             pass
         finally:

@@ -7,7 +7,9 @@ by foresight, and must not lose by it: compared with pages pushed in ascending o
 import contextlib
 import sys
 
+from micro import Failed
 from vm import Bed
+from vm.ktap import Skip
 from migrate.walkers import Walkers
 
 TIMES = 3
@@ -24,7 +26,10 @@ def measure(kernel, say):
         for turn in range(TIMES):
             for name in list(WALKS) if turn % 2 else reversed(WALKS):
                 say(f"walk: {name} on Linux {kernel}")
-                avoided, seconds = walkers.walk(*WALKS[name])
+                try:
+                    avoided, seconds = walkers.walk(*WALKS[name])
+                except Skip as error:
+                    raise Failed(f"walk {name}: {error}") from error
                 taken.setdefault(f"prepage.{name}.faults", []).append(
                     round(1 - avoided / 100, 4))
                 taken.setdefault(f"prepage.{name}.s", []).append(seconds)
