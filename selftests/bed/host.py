@@ -13,7 +13,9 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
 from vm import AgentError, Bed, DmesgError, HostError, TOP
-from vm.ktap import Tests
+from vm.ktap import Skip, Tests
+
+MENDED = os.path.join(TOP, "build/qemu/usr/bin/qemu-system-x86_64")	# see vm/qemu.sh
 
 
 def commands(tests, bed, host):
@@ -193,6 +195,8 @@ def two_processors(tests, host):
         assert out == "all of them\n", out
     for cpu in (0, 1):
         with tests.test(f"a guest on processor {cpu}, while the other restores its FPU"):
+            if not os.path.exists(MENDED):
+                raise Skip("hosts are emulated by the machine's own QEMU, as it is")
             result = host.run(f"{TOP}/build/selftests/bed/beside_fpu {cpu} 5")
             tests.note(result.out.strip())
             assert result.rc == 0, result
