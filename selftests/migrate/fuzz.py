@@ -30,6 +30,13 @@ def frame(kind, payload=b"", ram=0, count=0, page=0, length=None, magic=MAGIC):
                        len(payload) if length is None else length, count, page) + payload
 
 
+def words(data):
+    """Without the signs of life that come first."""
+    while data.startswith(frame(BEAT)):
+        data = data[24:]
+    return data
+
+
 class Fuzz(Survivor):
     def __init__(self, bed):
         super().__init__(bed)
@@ -45,26 +52,18 @@ class Fuzz(Survivor):
         return sock
 
     @staticmethod
-    def listen_to(sock, timeout=30):
-        """What it answers, until it closes."""
+    def listen_to(sock, enough=lambda data: False, timeout=30):
+        """What it answers, until that is enough or it closes."""
         data = b""
         sock.settimeout(timeout)
         with contextlib.suppress(TimeoutError, ConnectionError):
-            while part := sock.recv(65536):
+            while not enough(data) and (part := sock.recv(65536)):
                 data += part
         return data
 
-    @staticmethod
-    def first_word(sock, timeout=30):
+    def first_word(self, sock):
         """The first frame that it says. One that is busy gives signs of life before."""
-        data = b""
-        sock.settimeout(timeout)
-        with contextlib.suppress(TimeoutError, ConnectionError):
-            while len(data) < 24 and (part := sock.recv(65536)):
-                data += part
-                while data.startswith(frame(BEAT)):
-                    data = data[24:]
-        return data
+        return words(self.listen_to(sock, lambda data: len(words(data)) >= 24))
 
     def accost(self, data, then_close=False):
         """Say something to recv and see it close the connection."""

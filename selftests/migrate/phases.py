@@ -249,7 +249,7 @@ class Phases(Scenario):
     def resume(self, move):
         """Its memory is here, the VM there."""
         if not move.recv.running:
-            assert self.records(move.twin), f"nothing to resume\n{move.text()}"
+            assert move.given_over(), f"nothing to resume\n{move.text()}"
             move.resume_recv(*PATIENT)
         move.resume_send(*PATIENT)
         return move.send.wait(180)
@@ -264,7 +264,7 @@ class Phases(Scenario):
             time.sleep(1)
             return UNKNOWN
         # Nobody answers there: recv has died. Look at the destination.
-        if self.records(move.twin):
+        if move.given_over():
             move.resume_recv(*PATIENT)
             return UNKNOWN
         if self.at(move.twin) == "running":
@@ -285,12 +285,6 @@ class Phases(Scenario):
         self.word(move)
         move.taken_back = True
         return self.still_here(move)
-
-    @staticmethod
-    def records(twin):
-        """Sessions that recv --resume can take up there."""
-        return twin.host.run("cat /run/migrate-fast.d/*.json 2>/dev/null | "
-                             "grep '\"committed\": true'").rc == 0
 
     def still_here(self, move):
         assert self.vm.status() == "running", move.text()
@@ -329,10 +323,7 @@ class Phases(Scenario):
             self.renew()
             return "lost"
         move.recv_ends()
-        end = time.monotonic() + 30
-        while self.records(twin) and time.monotonic() < end:
-            move.resume_recv(*PATIENT)
-            assert move.recv.wait(60) == MOVED, move.text()
+        move.records_end()
         self.vm = self.work.guest = twin
         return "there"
 

@@ -198,7 +198,7 @@ class Resume(Scenario):
         """Whoever has died, start another, until the VM and all its memory are there."""
         for _ in range(4):
             # A send that has lost its peer goes on looking for it.
-            if not move.recv.running and self.recorded(move.twin):
+            if not move.recv.running and move.given_over():
                 move.resume_recv()
             if move.send.wait(180) == MOVED:
                 break
@@ -206,21 +206,14 @@ class Resume(Scenario):
             if not move.vm.proc.running:
                 break	# it was killed after the last word
             move.source_waits()
-            if move.recv.running or self.recorded(move.twin):
+            if move.recv.running or move.given_over():
                 move.resume_send()
         move.recv_ends()
         move.vm.proc.wait(30)
-        if self.recorded(move.twin):
-            # Killed between its last word and the end: it knows that nothing is absent.
-            move.resume_recv(*PATIENT)
-            assert move.recv.wait(60) == MOVED, move.text()
+        move.records_end()
         assert move.twin.status() == "running", move.text()
         assert events_of(move.twin).count("RESUME") == 1, move.text()
         self.arrived(move)
-
-    @staticmethod
-    def recorded(twin):
-        return twin.host.run("ls /run/migrate-fast.d/*.json 2>/dev/null").out.strip()
 
     @staticmethod
     def status(twin):

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* When rounds of copying end, and how: see precopy.c. Pure logic. */
+/* When rounds of copying end, and how. Pure logic. */
 #ifndef STOP_H
 #define STOP_H
 
