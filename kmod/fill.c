@@ -247,7 +247,7 @@ static u32 fault_flags(const struct vm_fault *vmf)
 
 	if (vmf->flags & FAULT_FLAG_WRITE)
 		flags |= MIGRATE_FAST_FAULT_WRITE;
-	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT || current->flags & PF_KTHREAD)
+	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT || mf_works_for_others())
 		flags |= MIGRATE_FAST_FAULT_GOES_ON;
 	return flags;
 }

@@ -9,6 +9,7 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/sched/signal.h>
 
 #include "kernel.h"
@@ -100,6 +101,21 @@ static inline bool mf_vma_numa_scanned(const struct vm_area_struct *vma)
 #else
 	return false;
 #endif
+}
+
+/*
+ * This thread is the kernel's, and works for a process that goes on meanwhile:
+ * KVM's for asynchronous page faults, vhost's. From 6.4 on the latter is one of
+ * the process's own, and ends with it. Not io_uring's: they are what a process
+ * waits for that has asked for it.
+ */
+static inline bool mf_works_for_others(void)
+{
+#ifdef PF_USER_WORKER
+	if ((current->flags & (PF_USER_WORKER | PF_IO_WORKER)) == PF_USER_WORKER)
+		return true;
+#endif
+	return current->flags & PF_KTHREAD;
 }
 
 /*

@@ -246,6 +246,19 @@ FIXTURE_VARIANT_ADD(reader, guest_load_async)
 	.aborted = -SIGBUS, .guest = true, .goes_on = true,
 };
 
+FIXTURE_VARIANT_ADD(reader, vhost_from)
+{
+	.touch = vhost_from,
+	.aborted = EFAULT, .goes_on = true,
+};
+
+FIXTURE_VARIANT_ADD(reader, vhost_into)
+{
+	.touch = vhost_into,
+	/* Itself: the device says nothing. */
+	.aborted = -SIGBUS, .writes = true, .goes_on = true,
+};
+
 FIXTURE_SETUP(reader)
 {
 	if (variant->guest && access("/dev/kvm", F_OK))
@@ -285,7 +298,8 @@ FIXTURE_TEARDOWN(reader)
 		EXPECT_TRUE(_fault.flags & MIGRATE_FAST_FAULT_WRITE);	\
 	/* KVM always tries at first without waiting. */		\
 	if (!variant->guest)						\
-		EXPECT_FALSE(_fault.flags & MIGRATE_FAST_FAULT_GOES_ON); \
+		EXPECT_EQ(variant->goes_on, !!(_fault.flags &		\
+				       MIGRATE_FAST_FAULT_GOES_ON));	\
 	EXPECT_TRUE(mf_touch_waits(_pid));				\
 } while (0)
 

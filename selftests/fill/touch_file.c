@@ -12,20 +12,13 @@
 #include "mf_guest.h"
 #include "touches.h"
 
-static int right(const void *bytes, size_t page)
-{
-	return mf_stamp_differs(bytes, page, 2) < 0 ? 0 : MF_WRONG;
-}
-
 static int right_but(struct mf_vm *vm, size_t page, size_t from, size_t bytes)
 {
-	unsigned char want[MF_PAGE], seen[MF_PAGE];
+	unsigned char seen[MF_PAGE];
 
 	if (pread(vm->fd, seen, MF_PAGE, page * MF_PAGE) != MF_PAGE)
 		return errno;
-	mf_stamp(want, page, 1, 2);
-	memset(want + from, PART_BYTE, bytes);
-	return memcmp(want, seen, MF_PAGE) ? MF_WRONG : 0;
+	return touch_right_but(seen, page, from, bytes, PART_BYTE);
 }
 
 int read_file(struct mf_vm *vm, size_t page)
@@ -39,7 +32,7 @@ int read_file(struct mf_vm *vm, size_t page)
 	n = read(fd, bytes, MF_PAGE);
 	if (n != MF_PAGE)
 		return n < 0 ? errno : ENODATA;
-	return right(bytes, page);
+	return touch_right(bytes, page);
 }
 
 /* Begins in the page before, which is there: what comes first is no error. */
@@ -57,7 +50,7 @@ int read_across(struct mf_vm *vm, size_t page)
 		got += n;
 	}
 	return mf_stamp_differs(bytes, page - 1, 1) < 0 ?
-	       right(bytes + MF_PAGE, page) : MF_WRONG;
+	       touch_right(bytes + MF_PAGE, page) : MF_WRONG;
 }
 
 int read_vector(struct mf_vm *vm, size_t page)
@@ -68,7 +61,7 @@ int read_vector(struct mf_vm *vm, size_t page)
 
 	if (n != MF_PAGE)
 		return n < 0 ? errno : ENODATA;
-	return right(bytes, page);
+	return touch_right(bytes, page);
 }
 
 int write_part(struct mf_vm *vm, size_t page)
@@ -101,7 +94,7 @@ int write_from_same_file(struct mf_vm *vm, size_t page)
 	if (pread(vm->fd, bytes, MF_PAGE, 0) != MF_PAGE)
 		return errno;
 	/* As it was, for whoever looks at the rest of the file. */
-	if (right(bytes, page))
+	if (touch_right(bytes, page))
 		return MF_WRONG;
 	mf_stamp(bytes, 0, 1, 1);
 	return pwrite(vm->fd, bytes, MF_PAGE, 0) == MF_PAGE ? 0 : errno;
@@ -121,7 +114,7 @@ int splice_out(struct mf_vm *vm, size_t page)
 		return n < 0 ? errno : ENODATA;
 	if (read(pipes[0], bytes, MF_PAGE) != MF_PAGE)
 		return errno;
-	return right(bytes, page);
+	return touch_right(bytes, page);
 }
 
 int splice_in(struct mf_vm *vm, size_t page)
@@ -152,7 +145,7 @@ int send_file(struct mf_vm *vm, size_t page)
 		return n < 0 ? errno : ENODATA;
 	if (recv(sock[1], bytes, MF_PAGE, MSG_WAITALL) != MF_PAGE)
 		return errno;
-	return right(bytes, page);
+	return touch_right(bytes, page);
 }
 
 int copy_range(struct mf_vm *vm, size_t page)
@@ -169,7 +162,7 @@ int copy_range(struct mf_vm *vm, size_t page)
 		return n < 0 ? errno : ENODATA;
 	if (pread(to, bytes, MF_PAGE, 0) != MF_PAGE)
 		return errno;
-	return right(bytes, page);
+	return touch_right(bytes, page);
 }
 
 /* One request of io_uring; its result as from read(2). */
@@ -201,7 +194,7 @@ int uring_read(struct mf_vm *vm, size_t page)
 	unsigned char bytes[MF_PAGE];
 
 	return uring(false, vm->fd, bytes, MF_PAGE, page * MF_PAGE) ?:
-	       right(bytes, page);
+	       touch_right(bytes, page);
 }
 
 int uring_write(struct mf_vm *vm, size_t page)

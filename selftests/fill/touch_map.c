@@ -12,22 +12,6 @@
 
 #include "touches.h"
 
-static int right(const void *bytes, size_t page)
-{
-	return mf_stamp_differs(bytes, page, 2) < 0 ? 0 : MF_WRONG;
-}
-
-/* The page as a reader of the mapping sees it later, but for a part. */
-static int right_but(const unsigned char *seen, size_t page, size_t from,
-		     size_t bytes, unsigned char byte)
-{
-	unsigned char want[MF_PAGE];
-
-	mf_stamp(want, page, 1, 2);
-	memset(want + from, byte, bytes);
-	return memcmp(want, seen, MF_PAGE) ? MF_WRONG : 0;
-}
-
 int load(struct mf_vm *vm, size_t page)
 {
 	return mf_touch_load(vm, page);
@@ -36,7 +20,7 @@ int load(struct mf_vm *vm, size_t page)
 int store(struct mf_vm *vm, size_t page)
 {
 	mf_page(vm, page)[PART] = PART_BYTE;
-	return right_but(mf_page(vm, page), page, PART, 1, PART_BYTE);
+	return touch_right_but(mf_page(vm, page), page, PART, 1, PART_BYTE);
 }
 
 int atomic_add(struct mf_vm *vm, size_t page)
@@ -47,7 +31,7 @@ int atomic_add(struct mf_vm *vm, size_t page)
 	    mf_stamp_word(page, 0, 2))
 		return MF_WRONG;
 	__atomic_fetch_sub(word, 1, __ATOMIC_SEQ_CST);
-	return right(mf_page(vm, page), page);
+	return touch_right(mf_page(vm, page), page);
 }
 
 int own_mapping(struct mf_vm *vm, size_t page)
@@ -55,7 +39,7 @@ int own_mapping(struct mf_vm *vm, size_t page)
 	unsigned char *map = mmap(NULL, MF_PAGE, PROT_READ, MAP_SHARED,
 				  open(vm->path, O_RDWR), page * MF_PAGE);
 
-	return map == MAP_FAILED ? errno : right(map, page);
+	return map == MAP_FAILED ? errno : touch_right(map, page);
 }
 
 int private_mapping(struct mf_vm *vm, size_t page)
@@ -63,7 +47,7 @@ int private_mapping(struct mf_vm *vm, size_t page)
 	unsigned char *map = mmap(NULL, MF_PAGE, PROT_READ, MAP_PRIVATE,
 				  vm->fd, page * MF_PAGE);
 
-	return map == MAP_FAILED ? errno : right(map, page);
+	return map == MAP_FAILED ? errno : touch_right(map, page);
 }
 
 /* Copy on write: of which the copy must be the page that was brought. */
@@ -75,8 +59,8 @@ int private_store(struct mf_vm *vm, size_t page)
 	if (map == MAP_FAILED)
 		return errno;
 	map[PART] = PART_BYTE;
-	return right_but(map, page, PART, 1, PART_BYTE) ?:
-	       right(mf_page(vm, page), page);
+	return touch_right_but(map, page, PART, 1, PART_BYTE) ?:
+	       touch_right(mf_page(vm, page), page);
 }
 
 int map_populate(struct mf_vm *vm, size_t page)
@@ -85,28 +69,28 @@ int map_populate(struct mf_vm *vm, size_t page)
 				  MAP_SHARED | MAP_POPULATE, vm->fd,
 				  page * MF_PAGE);
 
-	return map == MAP_FAILED ? errno : right(map, page);
+	return map == MAP_FAILED ? errno : touch_right(map, page);
 }
 
 int populate_read(struct mf_vm *vm, size_t page)
 {
 	if (madvise(mf_page(vm, page), MF_PAGE, MADV_POPULATE_READ))
 		return errno;
-	return right(mf_page(vm, page), page);
+	return touch_right(mf_page(vm, page), page);
 }
 
 int populate_write(struct mf_vm *vm, size_t page)
 {
 	if (madvise(mf_page(vm, page), MF_PAGE, MADV_POPULATE_WRITE))
 		return errno;
-	return right(mf_page(vm, page), page);
+	return touch_right(mf_page(vm, page), page);
 }
 
 int lock_memory(struct mf_vm *vm, size_t page)
 {
 	if (mlock(mf_page(vm, page), MF_PAGE))
 		return errno;
-	return right(mf_page(vm, page), page);
+	return touch_right(mf_page(vm, page), page);
 }
 
 /* The kernel reads the page for a system call. */
@@ -121,7 +105,7 @@ int syscall_source(struct mf_vm *vm, size_t page)
 		return errno;
 	if (read(pipes[0], bytes, MF_PAGE) != MF_PAGE)
 		return errno;
-	return right(bytes, page);
+	return touch_right(bytes, page);
 }
 
 /* The kernel writes a part of the page for a system call. */
@@ -135,8 +119,8 @@ int syscall_target(struct mf_vm *vm, size_t page)
 		return errno;
 	if (read(pipes[0], mf_page(vm, page) + PART, sizeof(bytes)) < 0)
 		return errno;
-	return right_but(mf_page(vm, page), page, PART, sizeof(bytes),
-			 PART_BYTE);
+	return touch_right_but(mf_page(vm, page), page, PART, sizeof(bytes),
+			       PART_BYTE);
 }
 
 /* As a debugger looks, and the kernel's core dump. */
@@ -148,7 +132,7 @@ int proc_mem(struct mf_vm *vm, size_t page)
 
 	if (n != MF_PAGE)
 		return n < 0 ? errno : ENODATA;
-	return right(bytes, page);
+	return touch_right(bytes, page);
 }
 
 /* The pages of the process that has started this one. */
@@ -161,7 +145,7 @@ int vm_readv(struct mf_vm *vm, size_t page)
 
 	if (n != MF_PAGE)
 		return n < 0 ? errno : ENODATA;
-	return right(bytes, page);
+	return touch_right(bytes, page);
 }
 
 int vm_writev(struct mf_vm *vm, size_t page)
@@ -173,7 +157,7 @@ int vm_writev(struct mf_vm *vm, size_t page)
 
 	if (n != 1)
 		return n < 0 ? errno : ENODATA;
-	return right_but(mf_page(vm, page), page, PART, 1, PART_BYTE);
+	return touch_right_but(mf_page(vm, page), page, PART, 1, PART_BYTE);
 }
 
 /* The kernel compares the word with page faults forbidden, and looks again. */
@@ -186,7 +170,7 @@ int futex_wait(struct mf_vm *vm, size_t page)
 		return MF_WRONG;
 	if (errno != EAGAIN)
 		return errno;
-	return right(mf_page(vm, page), page);
+	return touch_right(mf_page(vm, page), page);
 }
 
 /* O_DIRECT: the disk's driver reads the page, or writes it. */
@@ -238,7 +222,7 @@ int direct_from(struct mf_vm *vm, size_t page)
 		return errno;
 	if (pread(touch_disk, bytes, MF_PAGE, MF_PAGE) != MF_PAGE)
 		return errno;
-	return right(bytes, page);
+	return touch_right(bytes, page);
 }
 
 /* All of the page is overwritten, but only once it is there. */
@@ -246,5 +230,5 @@ int direct_into(struct mf_vm *vm, size_t page)
 {
 	if (pread(touch_disk, mf_page(vm, page), MF_PAGE, 0) != MF_PAGE)
 		return errno;
-	return right_but(mf_page(vm, page), page, 0, MF_PAGE, 0x77);
+	return touch_right_but(mf_page(vm, page), page, 0, MF_PAGE, 0x77);
 }

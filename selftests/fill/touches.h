@@ -7,11 +7,30 @@
 #ifndef FILL_TOUCHES_H
 #define FILL_TOUCHES_H
 
+#include <string.h>
+
 #include "mf_fill.h"
 
 /* The byte that writers of a part write, and where in the page. */
 #define PART	1000
 #define PART_BYTE 0xee
+
+/* The page is what it was filled with. */
+static inline int touch_right(const void *seen, size_t page)
+{
+	return mf_stamp_differs(seen, page, 2) < 0 ? 0 : MF_WRONG;
+}
+
+/* But for @bytes at @from, which are all @byte. */
+static inline int touch_right_but(const void *seen, size_t page, size_t from,
+				  size_t bytes, unsigned char byte)
+{
+	unsigned char want[MF_PAGE];
+
+	mf_stamp(want, page, 1, 2);
+	memset(want + from, byte, bytes);
+	return memcmp(want, seen, MF_PAGE) ? MF_WRONG : 0;
+}
 
 /* A disk for O_DIRECT, opened by the test; holds 0x77 in all bytes. */
 extern int touch_disk;
@@ -54,5 +73,9 @@ int uring_into(struct mf_vm *vm, size_t page);
 int guest_load(struct mf_vm *vm, size_t page);
 int guest_store(struct mf_vm *vm, size_t page);
 int guest_load_async(struct mf_vm *vm, size_t page);
+
+/* The kernel's network device for guests transmits the page; receives into it. */
+int vhost_from(struct mf_vm *vm, size_t page);
+int vhost_into(struct mf_vm *vm, size_t page);
 
 #endif

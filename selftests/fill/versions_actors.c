@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "kselftest.h"
+#include "mf_vhost.h"
 #include "versions.h"
 
 struct mf_guest versions_guest;
@@ -262,6 +263,51 @@ static int pwriter(struct mf_vm *vm, struct stage *stage, __u64 *random)
 	return 0;
 }
 
+/* Each thread has a device of its own. */
+static struct mf_vhost *vhost_of(struct mf_vm *vm)
+{
+	static __thread struct mf_vhost device;
+	static __thread bool ready;
+
+	if (!ready && mf_vhost_open(&device, vm->map, PAGES * MF_PAGE))
+		return NULL;
+	ready = true;
+	return &device;
+}
+
+static int transmitter(struct mf_vm *vm, struct stage *stage, __u64 *random)
+{
+	__u64 words[MF_PAGE / 8];
+	struct look look = look_at(stage, "vhost", below(random, NEVER));
+	struct mf_vhost *vhost = vhost_of(vm);
+	int rc;
+
+	if (!vhost)
+		return -ENODEV;
+	rc = mf_vhost_read(vhost, mf_page(vm, look.page), MF_PAGE, words);
+	if (!rc)
+		judge(stage, &look, words, STAMPED);
+	return rc;
+}
+
+static int receiver(struct mf_vm *vm, struct stage *stage, __u64 *random)
+{
+	struct look look = look_at(stage, "vhost writer", WRITTEN +
+				   below(random, PUNCHED - WRITTEN));
+	__u64 *word = (__u64 *)mf_page(vm, look.page) + STAMPED + 16;
+	struct mf_vhost *vhost = vhost_of(vm);
+	__u64 value = mf_random(random);
+	int rc;
+
+	if (!vhost)
+		return -ENODEV;
+	rc = mf_vhost_write(vhost, word, &value, sizeof(value));
+	if (!rc)
+		kept(stage, &look, value,
+		     __atomic_load_n(word, __ATOMIC_SEQ_CST));
+	return rc;
+}
+
 static int puncher(struct mf_vm *vm, struct stage *stage, __u64 *random)
 {
 	size_t n = 1 + below(random, 16);
@@ -353,6 +399,8 @@ const struct actor actors[] = {
 	{ "mapper", mapper },
 	{ "guest", guest },
 	{ "writer", writer },
+	{ "vhost", transmitter },
+	{ "vhost writer", receiver },
 	{ "puncher", puncher },
 	{ "dontneed", dontneed },
 	{ "swapper", swapper },

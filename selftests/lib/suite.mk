@@ -17,6 +17,7 @@ lib_actors := $(addprefix $(selftests)/lib/,mf_actors.c)
 lib_disk := $(addprefix $(selftests)/lib/,mf_disk.c)
 lib_fill := $(addprefix $(selftests)/lib/,mf_fill.c)
 lib_guest := $(addprefix $(selftests)/lib/,mf_guest.c)
+lib_vhost := $(addprefix $(selftests)/lib/,mf_vhost.c)
 
 include $(KSFT)/lib.mk
 

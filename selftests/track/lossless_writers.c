@@ -17,6 +17,7 @@
 
 #include "kselftest.h"
 #include "lossless.h"
+#include "mf_vhost.h"
 
 struct mf_disk lossless_disk;
 struct mf_guest lossless_guest;
@@ -319,6 +320,31 @@ static int guest(struct mf_vm *vm, size_t window, __u64 *random)
 				mf_random(random));
 }
 
+/* A network device of the VM: the kernel's thread writes what comes in. */
+static int vhost(struct mf_vm *vm, size_t window, __u64 *random)
+{
+	static __thread struct mf_vhost device;
+	static __thread bool ready;
+	__u64 data[180];
+	int i, n, rc;
+
+	if (!ready) {
+		rc = mf_vhost_open(&device, vm->map, PAGES * MF_PAGE);
+		if (rc)
+			return rc;
+		ready = true;
+	}
+	for (n = 1 + below(random, 8); n; n--) {
+		for (i = 0; i < 180; i++)
+			data[i] = mf_random(random);
+		rc = mf_vhost_write(&device, mf_page(vm, pick(window, 2, random)) +
+				    below(random, MF_PAGE), data, sizeof(data));
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
 /* A process that looks at the VM from outside: vhost-user, say. */
 static unsigned char *own_mapping(struct mf_vm *vm)
 {
@@ -400,6 +426,7 @@ const struct writer writers[] = {
 	{ "migrator", migrator },
 	{ "collapser", collapser },
 	{ "guest", guest },
+	{ "vhost", vhost },
 	{ "other process", other_process, true },
 	{ "inherited", inherited, true },
 	{ "process_vm_writev", vm_writev, true },

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "fixture.h"
+#include "mf_vhost.h"
 
 #define TWICE(_pages, _write) do {					\
 	int _i;								\
@@ -164,6 +165,23 @@ TEST_F(track, receive_into_the_mapping)
 		ASSERT_EQ(4, send(sock[0], "text", 4, 0));
 		EXPECT_EQ(4, recv(sock[1], mf_page(&self->vm, 41), 4, 0));
 	});
+}
+
+/* The kernel's own thread writes, for a network device of a guest. */
+TEST_F(track, vhost_receives)
+{
+	struct mf_vhost vhost;
+	char data[100] = "a packet";
+
+	ASSERT_EQ(0, mf_vhost_open(&vhost, self->vm.map, PAGES * MF_PAGE));
+	TWICE("44-45,901", {
+		EXPECT_EQ(0, mf_vhost_write(&vhost, mf_page(&self->vm, 45) - 5,
+					    data, sizeof(data)));
+		EXPECT_EQ(0, mf_vhost_write(&vhost, mf_page(&self->vm, 901),
+					    data, sizeof(data)));
+	});
+	EXPECT_EQ(0, memcmp(data, mf_page(&self->vm, 901), sizeof(data)));
+	mf_vhost_close(&vhost);
 }
 
 TEST_F(track, process_vm_writev)

@@ -198,7 +198,7 @@ static void print_supplied(const struct stats *stats)
 	       (unsigned long long)supplied->pushed,
 	       (unsigned long long)supplied->prepaged, 100 * hit_rate(supplied),
 	       (unsigned long long)supplied->zero);
-	printf("  faults          %lld, %lld of them asynchronous (KVM); waited %.1f ms (half of them), %.1f (95%%), %.1f (99%%), %.1f at most\n",
+	printf("  faults          %lld, %lld of them while the guest could go on; waited %.1f ms (half of them), %.1f (95%%), %.1f (99%%), %.1f at most\n",
 	       (long long)number(stats->arrived, "faults"),
 	       (long long)number(stats->arrived, "went_on"),
 	       (double)number(us, "p50") / 1000,

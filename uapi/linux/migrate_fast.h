@@ -408,7 +408,7 @@ struct migrate_fast_demand {
 
 /* Bits of migrate_fast_fault.flags. */
 #define MIGRATE_FAST_FAULT_WRITE	(1U << 0) /* somebody wants to write it */
-#define MIGRATE_FAST_FAULT_GOES_ON	(1U << 1) /* nobody waits in the fault */
+#define MIGRATE_FAST_FAULT_GOES_ON	(1U << 1) /* no process waits in it */
 #define MIGRATE_FAST_FAULT_AGAIN	(1U << 2) /* an earlier server was told */
 
 /**
@@ -421,10 +421,11 @@ struct migrate_fast_demand {
  * read(2) returns as many events as there are and fit, oldest first, and
  * waits for the first one unless O_NONBLOCK is set (EAGAIN). poll(2) reports
  * POLLIN when there are some. Each absent page is told once to a server,
- * however many wait for it. GOES_ON: so far nobody waits in the page fault;
- * KVM asked without waiting (asynchronous page fault), so that the guest can
- * run another task if it knows how to, or will ask again and wait. An event
- * that was read may be of a page that has been filled since.
+ * however many wait for it. GOES_ON: so far nobody waits in the page fault but
+ * the kernel's own threads: vhost's, or KVM asked without waiting (asynchronous
+ * page fault), so that the guest can run another task if it knows how to, or
+ * will ask again and wait. An event that was read may be of a page that has
+ * been filled since.
  *
  * Errors: EINVAL the buffer is shorter than one event; ENODATA this session
  * serves no file; EPROTO before the handshake; EAGAIN; EFAULT; EINTR.
@@ -495,7 +496,8 @@ struct migrate_fast_fill {
  * @faults: out: faults so far: pages that were wanted while absent
  * @went_on: out: of them, those for which nobody but the kernel's own threads
  *	has waited: a guest that knows asynchronous page faults went on with
- *	other work meanwhile, the processor of another was halted
+ *	other work meanwhile, the processor of another was halted. vhost's
+ *	thread keeps no processor of a guest waiting
  * @state: out: MIGRATE_FAST_ABSENT_*
  * @reserved: 0
  *
