@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """send is killed (SIGKILL) at random moments: the VM is unharmed, and is one.
 
-Every other time in a mode in which memory follows the VM: killed after the commit, it has
+Mostly in a mode in which memory follows the VM: killed after the commit, it has
 to be resumed, since the VM runs over there and needs what is here.
 
 Its session ends with it, and its guard lets a VM run on that was stopped just then.
@@ -17,7 +17,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import FAILED, MOVED, Move, Survivor, discard, resolve
+from migrate.move import FAILED, MODES, MOVED, Move, Survivor, discard, resolve
 from vm import Bed
 
 FEW = 4
@@ -61,8 +61,8 @@ class Killed(Survivor):
             self.work.verify()
 
     def kill_after(self, twin, after):
-        mode = self.random.choice(["precopy", "precopy", "three-stage", "postcopy"])
-        move = Move(self.vm, twin, args=["--mode", mode])
+        mode = self.random.choice(["precopy", *MODES])
+        move = Move(self.vm, twin, args=MODES[mode])
         time.sleep(after)
         move.send.kill(signal.SIGKILL)
         rc = move.send.wait(60)

@@ -18,6 +18,14 @@ RAM_OPTIONS = {SMALL: "size=24m", HUGE: "huge=always"}
 # Emulated hosts on a busy machine are slow in everything. Where it is not what a test is
 # about, the predicted downtime does not end a migration.
 LIMIT = ["--mode", "precopy", "--downtime-limit", "30000"]
+# Each mode, and such bounds that memory is left to follow in the last two, if anybody writes.
+MODES = {
+    "precopy": ["--mode", "precopy"],
+    "postcopy": ["--mode", "postcopy"],
+    "three-stage": ["--mode", "three-stage"],
+    "hybrid": ["--mode", "hybrid", "--max-rounds", 2, "--max-downtime", 1],
+    "auto": ["--mode", "auto", "--allow-postcopy", "--max-rounds", 2, "--max-downtime", 1],
+}
 
 # Exit status of the tool.
 MOVED, FAILED, USAGE, UNKNOWN, STRANDED, SPLIT = range(6)
@@ -372,6 +380,7 @@ class Work:
         self.guest = guest
         self.line = line
         self.verified = 0
+        self.ops = 0		# pages written, when it last verified
         self.proc = guest.spawn(f"exec workload {line}")
         self.proc.wait_output("ready", 180)
 
@@ -390,6 +399,7 @@ class Work:
                 f"{self.line} does not verify:\n{self.proc.output[-2000:]}"
             time.sleep(0.05)
         assert " errors 0 " in lines[-1], f"{self.line}: {self.proc.output[-2000:]}"
+        self.ops = int(lines[-1].split()[2])
 
     def end(self, timeout=120):
         """Verify a last time."""
