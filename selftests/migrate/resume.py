@@ -244,12 +244,11 @@ class Resume(Scenario):
             assert self.vm.status() == "running"
             self.work.guest = self.vm
 
-    def differs(self):
+    def differs(self, mode, lose):
         """--verify finds a lost page: both ends say so, and what is intact stays."""
-        with self.twin_test("a page that was lost is found afterwards: back") as twin:
+        with self.twin_test(f"{mode}: a page that was lost is found ({lose}): back") as twin:
             move = Move(self.vm, twin, verify=True, recv_args=PATIENT,
-                        args=["--mode", "three-stage", *PATIENT],
-                        send_env=hooks("lose-page"))
+                        args=["--mode", mode, *PATIENT], send_env=hooks(lose))
             assert move.send.wait(180) == SPLIT, move.text()
             move.says(move.send, ["differ", "memory intact", "--word source"])
             move.source_waits()
@@ -340,7 +339,8 @@ def main():
         with resume.test("the guest's own checks"):
             resume.work.verify()
         resume.host_died()
-        resume.differs()
+        resume.differs("three-stage", "lose-page")
+        resume.differs("postcopy", "lose-pushed")
         resume.given_up()
         resume.powered_off()
         return resume.finish()

@@ -28,6 +28,7 @@
  *	trust-hash	break the rule of pages.c that a hash must be certain
  *	no-prepage	push in ascending order, whatever is asked for
  *	lose-page	do not send one page of the first round
+ *	lose-pushed	send zeroes for one page that follows the VM unasked
  *
  * Unset, as in real life, it costs a comparison.
  */
