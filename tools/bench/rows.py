@@ -77,6 +77,9 @@ ROWS = [
 ]
 # What time on an emulated host scatters by must not look like a slowdown.
 NO_SLOWDOWN = 1.1
+# In random order each page is in time by chance or is not: of 1000 pages, three times, the
+# faults scatter by some 3 % when nothing is gained or lost.
+NO_MORE = 1.05
 ROWS += [
     Row("prepage", f"prepage-{order}",
         f"faults left to a guest that walks through absent memory, {order}", "of pages",
@@ -86,7 +89,7 @@ ROWS += [
     Row("prepage", f"prepage-random-{what}",
         f"{what} of a random walk through absent memory / without prepaging", X, limit,
         f"prepage.random.{sample}", f"prepage.random.without.{sample}")
-    for what, sample, limit in (("faults", "faults", 1.0), ("time", "s", NO_SLOWDOWN))]
+    for what, sample, limit in (("faults", "faults", NO_MORE), ("time", "s", NO_SLOWDOWN))]
 for load, part in (("third", "a third"), ("half", "half")):
     for what, sample, limit in (("time", "ms", 0.64), ("pages", "pages", 0.78)):
         ROWS.append(Row("modes", f"modes-{load}-{what}",
