@@ -380,7 +380,6 @@ class Work:
         self.guest = guest
         self.line = line
         self.verified = 0
-        self.ops = 0		# pages written, when it last verified
         self.proc = guest.spawn(f"exec workload {line}")
         self.proc.wait_output("ready", 180)
 
@@ -399,7 +398,13 @@ class Work:
                 f"{self.line} does not verify:\n{self.proc.output[-2000:]}"
             time.sleep(0.05)
         assert " errors 0 " in lines[-1], f"{self.line}: {self.proc.output[-2000:]}"
-        self.ops = int(lines[-1].split()[2])
+
+    @property
+    def ops(self):
+        """Pages written by now; it tells each second."""
+        told = [line for line in self.proc.output.splitlines(keepends=True)
+                if "ops " in line and line.endswith("\n")]
+        return int(told[-1].partition("ops ")[2].split()[0]) if told else 0
 
     def end(self, timeout=120):
         """Verify a last time."""

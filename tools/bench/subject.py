@@ -13,6 +13,8 @@ through the service network. Taken for each move, from outside, the same way for
           come back, and whatever else delays answers while pages are copied
   lost    answers that the clients did not get in time: in each 100 ms from the order until
           the end, how many are missing to what is usual, all together
+  writes  pages that the guest has written, per second: less than it was asked for if it got
+          no processor, as on a host that has much to do
   served  that is, the answers in each 100 ms, from MARGIN before the order until MARGIN
           after the end, as one text
 Further samples: what the way says of itself, and when the longest gap began, counted from
@@ -102,14 +104,15 @@ class Subject:
         time.sleep(MARGIN)
         usual = (self.load.requests - before) / (time.monotonic() - quiet)
         forget_events(self.vm)
-        before = sent(self.hosts)
+        before, written = sent(self.hosts), self.work.ops
         began, ended, told = way(self.vm, twin)
-        wire = sent(self.hosts) - before
+        wire, written = sent(self.hosts) - before, self.work.ops - written
         self.wait_answers(ended)
         time.sleep(MARGIN)
         gap, since = self.load.gap(began)
         self.take(name, bytes=wire, ms=round(1000 * (ended - began)),
                   gap_ms=round(1000 * gap), gap_at_ms=round(1000 * (since - ended)),
+                  writes=round(written / (ended - began)),
                   lost=round(lost(served(self.load, began, ended), usual)),
                   served=" ".join(map(str, served(self.load, began - MARGIN, ended + MARGIN))),
                   usual=round(usual, 1), **told)
