@@ -162,9 +162,7 @@ class Phases(Scenario):
             # Its address is silent until those who wait have given it up.
             move.send.wait(120)
             self.mend()
-        if held.running:
-            with contextlib.suppress(AgentError):
-                held.release()
+        self.let_go(move, held)
         outcome = self.settle(move)
         self.note(f"send {move.first}, then {outcome}")
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
@@ -196,6 +194,18 @@ class Phases(Scenario):
             while move.send.running and time.monotonic() < end:
                 time.sleep(0.1)
         self.mend()
+
+    @staticmethod
+    def let_go(move, held):
+        """Nobody stands still any more: some places are come to again and again."""
+        end = time.monotonic() + 180
+        while True:
+            with contextlib.suppress(AgentError):
+                if held.running:
+                    held.release()
+            if not move.send.running or time.monotonic() > end:
+                return
+            time.sleep(0.2)
 
     # What the operator does, until the VM is somewhere
 
