@@ -47,8 +47,8 @@ void mf_vhost_close(struct mf_vhost *vhost);
 int mf_vhost_read(struct mf_vhost *vhost, const void *from, size_t bytes,
 		  void *got);
 /*
- * The device writes @bytes of @data to @to in that memory. It does not tell if it
- * could not.
+ * The device writes @bytes of @data to @to in that memory. It does not tell if
+ * it could not.
  */
 int mf_vhost_write(struct mf_vhost *vhost, void *to, const void *data,
 		   size_t bytes);
