@@ -124,6 +124,14 @@ class Broken(Survivor):
             move = Move(self.vm, twin, send_env=hooks(promised=HOLD))
             self.at_send_hook(move, "promised").send.kill()
             self.sender_was_killed(move, "given back")
+        with self.case("sender killed when it is about to have cleaned up") as twin:
+            move = Move(self.vm, twin, send_env=hooks(restore=HOLD))
+            move.send.wait_for("\"start\"")
+            move.recv.kill()
+            self.at_send_hook(move, "restore").send.kill()
+            assert move.send.wait(30) == 137, move.text()
+            move.guard_ends()
+            move.source_runs()
 
     def sender_was_killed(self, move, why="lost"):
         assert move.send.wait(30) == 137, move.text()

@@ -243,8 +243,10 @@ void resume(struct sender *sender)
 	} else if (sender->devstate.running) {
 		note("the VM stays paused here; before it can be moved again QEMU needs QMP \"cont\", then \"stop\"");
 	}
-	guard_dismiss(&sender->guard);
+	hook("restore");
 	vm_restore_capabilities(vm);
+	/* Not before: if we are killed here, it does what is left to do. */
+	guard_dismiss(&sender->guard);
 	vm_close_session(vm);
 	if (stats->device_bytes && sender->conn.dead)
 		note("if the destination had loaded the VM already, it waits there, paused; to end it: migrate-fast resolve --back --qmp %s --to %s --session %s",
