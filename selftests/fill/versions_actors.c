@@ -263,23 +263,12 @@ static int pwriter(struct mf_vm *vm, struct stage *stage, __u64 *random)
 	return 0;
 }
 
-/* Each thread has a device of its own. */
-static struct mf_vhost *vhost_of(struct mf_vm *vm)
-{
-	static __thread struct mf_vhost device;
-	static __thread bool ready;
-
-	if (!ready && mf_vhost_open(&device, vm->map, PAGES * MF_PAGE))
-		return NULL;
-	ready = true;
-	return &device;
-}
-
 static int transmitter(struct mf_vm *vm, struct stage *stage, __u64 *random)
 {
 	__u64 words[MF_PAGE / 8];
 	struct look look = look_at(stage, "vhost", below(random, NEVER));
-	struct mf_vhost *vhost = vhost_of(vm);
+	struct mf_vhost *vhost = mf_vhost_of_thread(vm->map,
+						    PAGES * MF_PAGE);
 	int rc;
 
 	if (!vhost)
@@ -295,7 +284,8 @@ static int receiver(struct mf_vm *vm, struct stage *stage, __u64 *random)
 	struct look look = look_at(stage, "vhost writer", WRITTEN +
 				   below(random, PUNCHED - WRITTEN));
 	__u64 *word = (__u64 *)mf_page(vm, look.page) + STAMPED + 16;
-	struct mf_vhost *vhost = vhost_of(vm);
+	struct mf_vhost *vhost = mf_vhost_of_thread(vm->map,
+						    PAGES * MF_PAGE);
 	__u64 value = mf_random(random);
 	int rc;
 

@@ -165,6 +165,17 @@ void mf_vhost_close(struct mf_vhost *vhost)
 	munmap(vhost->memory, MEMORY_BYTES);
 }
 
+struct mf_vhost *mf_vhost_of_thread(void *ram, size_t bytes)
+{
+	static __thread struct mf_vhost vhost;
+	static __thread bool ready;
+
+	if (!ready && mf_vhost_open(&vhost, ram, bytes))
+		return NULL;
+	ready = true;
+	return &vhost;
+}
+
 static struct head *head_of(struct mf_vhost *vhost, unsigned int nr)
 {
 	return (struct head *)(vhost->memory + HEAD_AT(nr));

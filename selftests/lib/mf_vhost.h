@@ -40,6 +40,8 @@ struct mf_vhost {
  */
 int mf_vhost_open(struct mf_vhost *vhost, void *ram, size_t bytes);
 void mf_vhost_close(struct mf_vhost *vhost);
+/* The device of this thread, opened when first asked for; NULL without one. */
+struct mf_vhost *mf_vhost_of_thread(void *ram, size_t bytes);
 /*
  * The device reads @bytes, a page or more, at @from in that memory; they come
  * to @got. -EFAULT when it could not.

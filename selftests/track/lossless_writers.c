@@ -323,21 +323,16 @@ static int guest(struct mf_vm *vm, size_t window, __u64 *random)
 /* A network device of the VM: the kernel's thread writes what comes in. */
 static int vhost(struct mf_vm *vm, size_t window, __u64 *random)
 {
-	static __thread struct mf_vhost device;
-	static __thread bool ready;
+	struct mf_vhost *device = mf_vhost_of_thread(vm->map, PAGES * MF_PAGE);
 	__u64 data[180];
 	int i, n, rc;
 
-	if (!ready) {
-		rc = mf_vhost_open(&device, vm->map, PAGES * MF_PAGE);
-		if (rc)
-			return rc;
-		ready = true;
-	}
+	if (!device)
+		return -ENODEV;
 	for (n = 1 + below(random, 8); n; n--) {
 		for (i = 0; i < 180; i++)
 			data[i] = mf_random(random);
-		rc = mf_vhost_write(&device, mf_page(vm, pick(window, 2, random)) +
+		rc = mf_vhost_write(device, mf_page(vm, pick(window, 2, random)) +
 				    below(random, MF_PAGE), data, sizeof(data));
 		if (rc)
 			return rc;

@@ -59,7 +59,7 @@ static int push_run(struct sender *sender, unsigned int number, uint64_t page,
 			/* Before anything waits: a fault may want it too. */
 			bitmap_clear(pager->pages[number].stale, digest->page);
 			sender->stats.supplied.pushed++;
-			zero |= !zero && is_to_be_lost(sender);
+			zero = zero || is_to_be_lost(sender);
 			sender->stats.supplied.zero += zero;
 			if (zero ? gather_zero(&pager->gather, number,
 					       digest->page) :
