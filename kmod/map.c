@@ -29,6 +29,9 @@
 #include "track.h"
 #include "view.h"
 
+/* How often a write of one page tries to be counted as one. */
+#define PRECISE_TRIES	8
+
 static struct vm_operations_struct mf_vm_ops;
 /* Those of shmem; they are the same for every file. */
 static const struct vm_operations_struct *shmem_ops;
@@ -56,6 +59,24 @@ static int prevent_pmd(struct vm_fault *vmf)
 		return 0;
 	return apply_to_page_range(vmf->vma->vm_mm, vmf->address & PAGE_MASK,
 				   PAGE_SIZE, leave_pte, NULL);
+}
+
+static int see_pte(pte_t *pte, unsigned long addr, void *data)
+{
+	*(bool *)data = pte_present(ptep_get(pte));
+	return 0;
+}
+
+/* Somebody else has mapped the page here since this fault began. */
+static bool is_mapped(struct vm_fault *vmf)
+{
+	pmd_t pmd = READ_ONCE(*vmf->pmd);
+	bool mapped = false;
+
+	if (!pmd_none(pmd) && !pmd_leaf(pmd))
+		apply_to_page_range(vmf->vma->vm_mm, vmf->address & PAGE_MASK,
+				    PAGE_SIZE, see_pte, &mapped);
+	return mapped;
 }
 
 /* Some page of the folio, which is locked, is absent. */
@@ -181,23 +202,30 @@ static vm_fault_t fault_present(struct mf_ram *ram, struct vm_fault *vmf)
 static vm_fault_t map_fault(struct vm_fault *vmf)
 {
 	struct mf_ram *ram = vma_ram(vmf->vma);
-	vm_fault_t ret = fault_present(ram, vmf);
+	unsigned int tries = 0;
+	vm_fault_t ret;
 
-	if (!(ret & VM_FAULT_LOCKED) || !(vmf->vma->vm_flags & VM_SHARED))
-		return ret;
-	if (!folio_test_large(page_folio(vmf->page)) ||
-	    !rcu_access_pointer(ram->track))
-		return ret;
+	for (;;) {
+		ret = fault_present(ram, vmf);
+		if (!(ret & VM_FAULT_LOCKED) ||
+		    !(vmf->vma->vm_flags & VM_SHARED))
+			return ret;
+		if (!folio_test_large(page_folio(vmf->page)) ||
+		    !rcu_access_pointer(ram->track))
+			return ret;
 
-	prevent_pmd(vmf);
-	if (!(vmf->flags & FAULT_FLAG_WRITE))
-		return ret;
+		prevent_pmd(vmf);
+		/* The last word may be: this write marks all of the folio. */
+		if (!(vmf->flags & FAULT_FLAG_WRITE) || tries++ == PRECISE_TRIES)
+			return ret;
 
-	drop_page(vmf);
-	if (map_one_readonly(vmf) & VM_FAULT_NOPAGE)
-		return VM_FAULT_NOPAGE;
-	/* Somebody else had the folio locked: this write marks all of it. */
-	return fault_present(ram, vmf);
+		drop_page(vmf);
+		if (map_one_readonly(vmf) & VM_FAULT_NOPAGE)
+			return VM_FAULT_NOPAGE;
+		/* Another fault of the page was faster, or has the folio locked. */
+		if (is_mapped(vmf))
+			return VM_FAULT_NOPAGE;
+	}
 }
 
 /* Our methods are made from shmem's at the first mapping. */

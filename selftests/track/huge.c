@@ -5,6 +5,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -110,6 +114,91 @@ TEST_F(huge, precise_after_reading)
 	EXPECT_STREQ("610", mf_harvest(&self->vm));
 	other[611 * MF_PAGE] = 2;
 	EXPECT_STREQ("611", mf_harvest(&self->vm));
+}
+
+/* One who faults pages of the same large page at the same moment. */
+struct other {
+	unsigned char *page;
+	bool writes;
+	unsigned int turn, done;	/* the last one is UINT_MAX */
+};
+
+static void *other_faults(void *arg)
+{
+	struct other *other = arg;
+	unsigned int turn;
+
+	do {
+		do {
+			turn = __atomic_load_n(&other->turn, __ATOMIC_SEQ_CST);
+			sched_yield();
+		} while (turn == other->done);
+		if (other->writes)
+			*(volatile unsigned char *)other->page = 2;
+		else
+			*(volatile unsigned char *)other->page;
+		__atomic_store_n(&other->done, turn, __ATOMIC_SEQ_CST);
+	} while (turn != UINT_MAX);
+	return NULL;
+}
+
+static void other_takes_turn(struct other *other, unsigned int turn)
+{
+	__atomic_store_n(&other->turn, turn, __ATOMIC_SEQ_CST);
+}
+
+static void other_has_done(struct other *other)
+{
+	while (__atomic_load_n(&other->done, __ATOMIC_SEQ_CST) != other->turn)
+		sched_yield();
+}
+
+/*
+ * Nor does it matter who else faults there: a guest's processor and the
+ * thread that faults asynchronously for it are two who write one page.
+ */
+static void precise_beside(struct __test_metadata *_metadata,
+			   struct _test_data_huge *self, unsigned char *map,
+			   bool writes)
+{
+	struct other other = { .writes = writes };
+	unsigned int turn;
+	pthread_t thread;
+	char page[8];
+
+	ASSERT_EQ(0, mf_start(self->vm.session));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, other_faults, &other));
+	for (turn = 1; turn <= 1000; turn++) {
+		size_t number = MF_HUGE + turn % (MF_HUGE - 1);
+
+		ASSERT_EQ(0, madvise(self->vm.map, PAGES * MF_PAGE,
+				     MADV_DONTNEED));
+		ASSERT_EQ(0, madvise(map, PAGES * MF_PAGE, MADV_DONTNEED));
+		other.page = map + (number + !writes) * MF_PAGE;
+		other_takes_turn(&other, turn);
+		*(volatile unsigned char *)mf_page(&self->vm, number) = 2;
+		other_has_done(&other);
+		snprintf(page, sizeof(page), "%zu", number);
+		ASSERT_STREQ(page, mf_harvest(&self->vm)) {
+			TH_LOG("turn %u", turn);
+		}
+	}
+	other.page = map;
+	other_takes_turn(&other, UINT_MAX);
+	pthread_join(thread, NULL);
+}
+
+TEST_F(huge, precise_when_two_write_a_page)
+{
+	precise_beside(_metadata, self, self->vm.map, true);
+}
+
+TEST_F(huge, precise_beside_a_reader)
+{
+	unsigned char *map = mf_map(self->vm.fd, PAGES * MF_PAGE, PROT_READ);
+
+	ASSERT_TRUE(map);
+	precise_beside(_metadata, self, map, false);
 }
 
 /* Holes become large pages while tracked; only what was written is news. */
