@@ -60,6 +60,7 @@ class Host:
         self.stopped = False
         self.watch = Watch(self)
         self._frozen = None
+        self._shapes = {}	# of each NIC
         self._seen = 0		# lines of dmesg that were judged
         self._taint = 0
         self._port = free_port()
@@ -197,8 +198,8 @@ class Host:
 
     def _set_up(self):
         """What a host has before the module comes; the module's own part is later."""
-        self._seen = len(self.dmesg().splitlines())
-        self._taint = self._read_taint()
+        lines, self._taint = self._kernel_says()
+        self._seen = len(lines)
         setup = ["modprobe -a kvm-amd tun bridge vhost_net",
                  "/run/agent keep-vm",	# agent.c says why
                  # For the same reason: the first memory cgroup patches the network's code.
@@ -274,19 +275,20 @@ class Host:
     def dmesg(self):
         return self.run("dmesg", timeout=60).out
 
-    def _read_taint(self):
-        return int(self.read("/proc/sys/kernel/tainted"))
+    def _kernel_says(self):
+        """Its log, and what has tainted it."""
+        taint, *lines = self.run("cat /proc/sys/kernel/tainted; dmesg",
+                                 timeout=60).out.splitlines()
+        return lines, int(taint)
 
     def dmesg_findings(self, allow=()):
         """Complaints since the last call, each a text; [] if all is well."""
         try:
-            text = self.dmesg()
+            lines, taint = self._kernel_says()
         except (AgentError, HostError) as error:
             return [f"host {self.name} is gone: {error}"]
-        lines = text.splitlines()
         found = dmesg.findings("\n".join(lines[self._seen:]), allow)
         self._seen = len(lines)
-        taint = self._read_taint()
         if not allow:
             found += dmesg.taint_findings(self._taint, taint)
         self._taint |= taint
@@ -307,17 +309,24 @@ class Host:
 
     def shape(self, rate=None, delay_ms=None, nic="eth1"):
         """Limit what leaves through the NIC; None lifts the limit."""
-        self.run(f"tc qdisc del dev {nic} root 2>/dev/null; true")
-        if rate and delay_ms:
-            self.run(f"tc qdisc add dev {nic} root handle 1: tbf rate {rate} "
-                     f"burst 64kb latency 200ms && tc qdisc add dev {nic} parent 1: "
-                     f"handle 2: netem delay {delay_ms}ms limit 10000", check=True)
-        elif rate:
-            self.run(f"tc qdisc add dev {nic} root tbf rate {rate} burst 64kb "
-                     "latency 200ms", check=True)
-        elif delay_ms:
-            self.run(f"tc qdisc add dev {nic} root netem delay {delay_ms}ms "
-                     "limit 10000", check=True)
+        if self._shapes.get(nic) == (rate, delay_ms):
+            return
+        words = f"dev {nic} root"
+        lines = [f"(tc qdisc del {words} 2>/dev/null; true)"]
+        if rate:
+            lines.append(f"tc qdisc add {words} handle 1: tbf rate {rate} burst 64kb "
+                         "latency 200ms")
+            words = f"dev {nic} parent 1:"
+        if delay_ms:
+            lines.append(f"tc qdisc add {words} netem delay {delay_ms}ms limit 10000")
+        self.run(" && ".join(lines), check=True)
+        self._shapes[nic] = rate, delay_ms
+
+    def silence(self, then="", nic="eth1"):
+        """Nothing leaves through the NIC any more, until shape(). then: a further command."""
+        self._shapes.pop(nic, None)
+        line = f"tc qdisc replace dev {nic} root netem loss 100%"
+        self.run(f"{line} && {then}" if then else line, check=True)
 
     def sent_bytes(self, nic="eth1"):
         return int(self.read(f"/sys/class/net/{nic}/statistics/tx_bytes"))
