@@ -178,8 +178,9 @@ int commit(struct sender *sender)
 	if (!ret) {
 		/* No signal, and no failure, from here on lets it run here. */
 		loop_uncancellable(true);
-		guard_dismiss(&sender->guard);
-		ret = hand_over(sender);
+		ret = guard_dismiss(&sender->guard);
+		if (!ret)
+			ret = hand_over(sender);
 	}
 	/* Known, either way: nobody has to be asked any more who may run it. */
 	if (!ret || !sender->committed)
@@ -246,7 +247,8 @@ void resume(struct sender *sender)
 	hook("restore");
 	vm_restore_capabilities(vm);
 	/* Not before: if we are killed here, it does what is left to do. */
-	guard_dismiss(&sender->guard);
+	if (guard_dismiss(&sender->guard))
+		free(fail_take());
 	vm_close_session(vm);
 	if (stats->device_bytes && sender->conn.dead)
 		note("if the destination had loaded the VM already, it waits there, paused; to end it: migrate-fast resolve --back --qmp %s --to %s --session %s",

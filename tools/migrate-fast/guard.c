@@ -49,6 +49,9 @@ static int clean_up(const char *path, json_t *caps, bool armed)
 		}
 		if (!ret)
 			ret = vm_restore_capabilities(&vm);
+		/* Then nothing was put back. */
+		if (vm.qmp.gone)
+			ret = -1;
 	}
 	json_decref(vm.caps_before);
 	qmp_close(&vm.qmp);
@@ -153,14 +156,20 @@ int guard_arm(struct guard *guard)
 	return fail("the guard process has died");
 }
 
-void guard_dismiss(struct guard *guard)
+int guard_dismiss(struct guard *guard)
 {
 	char word = DISMISS;
 
 	if (guard->pipe < 0)
-		return;
-	/* It reads this before it can see that we have gone. */
-	send(guard->pipe, &word, 1, MSG_NOSIGNAL);
+		return 0;
+	/*
+	 * It reads this before it can see that we have gone. If it has died
+	 * nobody has to be told.
+	 */
+	if (send(guard->pipe, &word, 1, MSG_NOSIGNAL) != 1 && errno != EPIPE)
+		return fail("the guard process cannot be dismissed: %s",
+			    strerror(errno));
 	close(guard->pipe);
 	guard->pipe = -1;
+	return 0;
 }

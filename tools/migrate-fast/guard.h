@@ -21,15 +21,16 @@ struct guard {
  */
 pid_t guard_fork(int *fd);
 
-/* Starts it, when the capabilities are set. 0, or -1 after fail(). */
+/* Starts it, before the capabilities are set. 0, or -1 after fail(). */
 int guard_start(struct guard *guard, struct vm *vm, const char *to,
 		const char *session);
 /* From here on the VM stands still because of us. */
 int guard_arm(struct guard *guard);
 /*
  * From here on the VM is none of its business: it runs again, or COMMIT is
- * about to be said. The guard heeds that even if we die at once.
+ * about to be said. The guard heeds that even if we die at once. 0, or -1 after
+ * fail(): then it is still on watch, and COMMIT must not be said.
  */
-void guard_dismiss(struct guard *guard);
+int guard_dismiss(struct guard *guard);
 
 #endif /* GUARD_H */

@@ -144,7 +144,8 @@ static int welcome(struct receiver *receiver)
 	record_forget_others(receiver);
 	if (hello_compare(&receiver->vm, receiver->hello,
 			  receiver->conn.peer) ||
-	    check_memory(receiver) || vm_set_capabilities(&receiver->vm) ||
+	    check_memory(receiver) || vm_set_capabilities(&receiver->vm,
+				vm_plan_capabilities(&receiver->vm)) ||
 	    map_ram(receiver) ||
 	    (receiver->split && receiver->verify && serve_track(receiver)))
 		return -1;

@@ -63,6 +63,22 @@ static int track(struct vm *vm)
 	return 0;
 }
 
+/* Whoever kills us must find the guard, which puts them back. */
+static int set_capabilities(struct sender *sender)
+{
+	struct vm *vm = &sender->vm;
+	json_t *plan = vm_plan_capabilities(vm);
+
+	if (!plan)
+		return -1;
+	if (guard_start(&sender->guard, vm, sender->options->to,
+			sender->session)) {
+		json_decref(plan);
+		return -1;
+	}
+	return vm_set_capabilities(vm, plan);
+}
+
 static int migrate(struct sender *sender)
 {
 	const struct options *options = sender->options;
@@ -85,8 +101,7 @@ static int migrate(struct sender *sender)
 	 * lose; and with much memory it takes seconds, for which nobody over
 	 * there need wait.
 	 */
-	if (track(vm) || greet(sender) || vm_set_capabilities(vm) ||
-	    guard_start(&sender->guard, vm, options->to, sender->session))
+	if (track(vm) || greet(sender) || set_capabilities(sender))
 		return -1;
 	pages_init(&sender->pager, vm, &sender->conn, &sender->progress);
 	if (options->max_bandwidth) {

@@ -248,13 +248,16 @@ static void put_off(json_t *before, const char *name)
 				"capability", name, "state", 0));
 }
 
-int vm_set_capabilities(struct vm *vm)
+json_t *vm_plan_capabilities(struct vm *vm)
 {
 	json_t *list, *cap, *set = json_array(), *before = json_array();
 	size_t i;
 
-	if (query_capabilities(vm, &list))
-		return -1;
+	if (query_capabilities(vm, &list)) {
+		json_decref(set);
+		json_decref(before);
+		return NULL;
+	}
 	json_array_foreach(list, i, cap) {
 		const char *name = json_string_value(
 				json_object_get(cap, "capability"));
@@ -274,16 +277,23 @@ int vm_set_capabilities(struct vm *vm)
 	if (!vm->has_ignore_shared) {
 		json_decref(set);
 		json_decref(before);
-		return fail("QEMU at %s has no capability x-ignore-shared: QEMU 7.2 or newer is needed",
-			    vm->qmp.path);
+		fail("QEMU at %s has no capability x-ignore-shared: QEMU 7.2 or newer is needed",
+		     vm->qmp.path);
+		return NULL;
 	}
-	/* First the record: a connection that is lost fails the waiting, too. */
 	if (!vm->caps_before)
 		vm->caps_before = before;
 	else
 		json_decref(before);
+	return set;
+}
+
+int vm_set_capabilities(struct vm *vm, json_t *plan)
+{
+	if (!plan)
+		return -1;
 	return qmp_do(&vm->qmp, "migrate-set-capabilities",
-		      json_pack("{s:o}", "capabilities", set));
+		      json_pack("{s:o}", "capabilities", plan));
 }
 
 /*
@@ -395,8 +405,8 @@ int vm_open_session(struct vm *vm, uint64_t features)
 int vm_cont(struct vm *vm)
 {
 	const char *desc;
+	int tries, ret;
 	json_t *reply;
-	int tries;
 
 	for (tries = 1; ; tries++) {
 		reply = qmp_try(&vm->qmp, "cont", NULL, QMP_MS);
@@ -412,8 +422,9 @@ int vm_cont(struct vm *vm)
 	}
 	if (desc)
 		fail("QEMU refuses to run it: %s", desc);
+	ret = desc ? -1 : 0;
 	json_decref(reply);
-	return fail_text() ? -1 : 0;
+	return ret;
 }
 
 bool vm_is_frozen(const struct vm *vm)

@@ -94,8 +94,14 @@ int vm_need_ready(struct vm *vm);
 int vm_open_session(struct vm *vm, uint64_t features);
 void vm_close_session(struct vm *vm);
 
-/* Sets the capabilities that we need, or puts back what was before. */
-int vm_set_capabilities(struct vm *vm);
+/*
+ * The capabilities that have to be set for us; from here on it is known what
+ * was before. NULL after fail().
+ */
+json_t *vm_plan_capabilities(struct vm *vm);
+/* Sets them; takes over the reference to @plan, which may be NULL: then -1. */
+int vm_set_capabilities(struct vm *vm, json_t *plan);
+/* Puts back what was before. */
 int vm_restore_capabilities(struct vm *vm);
 /* The same, in two halves: QEMU does it before what is started next. */
 json_int_t vm_start_restoring(struct vm *vm);
