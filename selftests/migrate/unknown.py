@@ -128,9 +128,45 @@ class Unknown(Scenario):
         move.recv.wait_for("stays paused here", 60)
         move.never_ran()
         self.mend()
-        assert self.resolve(move) == MOVED
+        # By the operator's socket: the promise names the other one.
+        assert self.resolve(move, qmp=OPERATOR) == MOVED
         assert move.recv.wait(60) == MOVED, move.text()
         self.now_there(move)
+
+    def paused(self, twin):
+        """A VM that did not run: of its end over there only QEMU can tell, and none of ours
+        lets it run."""
+        self.vm.qmp("stop")
+        move = self.begin(twin, send_env=hooks(commit=HOLD))
+        self.cut_at(move, "commit", side="send")
+        self.is_unknown(move)
+        move.recv.wait_for("stays paused here", 60)
+        twin.kill()
+        self.mend()
+        assert self.resolve(move) == FAILED
+        assert move.recv.wait(60) == FAILED, move.text()
+        assert self.vm.status() in ("paused", "postmigrate"), move.text()
+        assert "RESUME" not in events_of(self.vm), move.text()
+        self.vm.qmp("cont")
+        self.still_here(move)
+
+    def answered_and_died(self, twin):
+        """It has given the VM up, and is gone before it hears that this was understood."""
+        move = self.begin(twin, send_env=hooks(commit=HOLD))
+        self.cut_at(move, "commit", side="send")
+        self.is_unknown(move)
+        move.recv.wait_for("stays paused here", 60)
+        self.mend()
+        asks = Tool(self.vm.host, ask(move) + ["--back"], hooks(answered=HOLD))
+        asks.wait_for("waiting at")
+        move.recv.kill()
+        assert move.recv.wait(30) == 137
+        asks.release()
+        assert asks.wait(60) == FAILED, asks.output
+        on = [cap["capability"] for cap in self.vm.qmp("query-migrate-capabilities")
+              if cap["state"]]
+        assert "x-ignore-shared" not in on, asks.output
+        self.still_here(move)
 
     def taken_back(self, twin):
         move = self.begin(twin, send_env=hooks(commit=HOLD))
@@ -239,6 +275,9 @@ def main():
                 ("answer lost, network back: send asks by itself", unknown.found_again),
                 ("commit lost; resolve lets the destination run", unknown.lost_commit),
                 ("commit lost; resolve --back takes the VM back", unknown.taken_back),
+                ("commit lost; the receiver dies when it has answered",
+                 unknown.answered_and_died),
+                ("commit of a paused VM lost; its QEMU there dies", unknown.paused),
                 ("nothing committed; resolve does not let the destination run",
                  unknown.source_stands_still),
                 ("commit lost; who asks is killed; send --resume", unknown.asked_and_gone),

@@ -172,7 +172,8 @@ int commit(struct sender *sender)
 	if (!conn_open(conn) || sender->refused)
 		return fail("connection to %s lost before the commit",
 			    conn->peer);
-	if (promise_make(sender->session, options->qmp))
+	if (promise_make(sender->session, options->qmp, sender->was_running,
+			 sender->vm.caps_before))
 		return -1;
 	ret = hook("promised");
 	if (!ret) {

@@ -14,10 +14,12 @@
 #include "say.h"
 
 #define PATH	160
+#define TEMPORARY ".new"
 
 static void path_of(const char *session, const char *purpose, char path[PATH])
 {
-	snprintf(path, PATH, KEEP_DIR "/%s.%s", session, purpose);
+	snprintf(path, PATH - sizeof(TEMPORARY), KEEP_DIR "/%s.%s", session,
+		 purpose);
 }
 
 /*
@@ -42,14 +44,14 @@ static char *whole(const char *qmp)
 int keep_write(const char *session, const char *purpose, const char *qmp,
 	       json_t *what)
 {
-	char path[PATH], temporary[PATH + 4], *name = whole(qmp);
+	char path[PATH], temporary[PATH], *name = whole(qmp);
 	int ret;
 
 	json_object_set_new(what, "session", json_string(session));
 	json_object_set_new(what, "qmp", json_string(name));
 	free(name);
 	path_of(session, purpose, path);
-	snprintf(temporary, sizeof(temporary), "%s.new", path);
+	strcat(strcpy(temporary, path), TEMPORARY);
 	mkdir(KEEP_DIR, 0700);
 	ret = json_dump_file(what, temporary, JSON_INDENT(1));
 	json_decref(what);
@@ -64,6 +66,18 @@ void keep_remove(const char *session, const char *purpose)
 
 	path_of(session, purpose, path);
 	unlink(path);
+	/* Somebody may have been killed while he wrote. */
+	strcat(path, TEMPORARY);
+	unlink(path);
+}
+
+json_t *keep_read(const char *session, const char *purpose)
+{
+	json_error_t error;
+	char path[PATH];
+
+	path_of(session, purpose, path);
+	return json_load_file(path, 0, &error);
 }
 
 bool keep_has(const char *session, const char *purpose)

@@ -23,6 +23,8 @@ int keep_write(const char *session, const char *purpose, const char *qmp,
 void keep_remove(const char *session, const char *purpose);
 /* One that is about the QEMU at @qmp; NULL, without fail(), if there is none. */
 json_t *keep_find(const char *qmp, const char *purpose);
+/* The one of this session; NULL, without fail(), if there is none. */
+json_t *keep_read(const char *session, const char *purpose);
 /* Is there one of this session? */
 bool keep_has(const char *session, const char *purpose);
 

@@ -5,9 +5,19 @@
 
 #define PURPOSE	"promise"
 
-int promise_make(const char *session, const char *qmp)
+int promise_make(const char *session, const char *qmp, bool ran,
+		 json_t *capabilities)
 {
-	return keep_write(session, PURPOSE, qmp, json_object());
+	return keep_write(session, PURPOSE, qmp,
+			  json_pack("{s:b, s:O*}", "ran", ran, "capabilities",
+				    capabilities));
+}
+
+json_t *promise_find(const char *session, const char *qmp)
+{
+	json_t *found = session ? keep_read(session, PURPOSE) : NULL;
+
+	return found ? found : keep_find(qmp, PURPOSE);
 }
 
 bool promise_made(const char *session)

@@ -10,10 +10,20 @@
 #ifndef PROMISE_H
 #define PROMISE_H
 
+#include <jansson.h>
 #include <stdbool.h>
 
-/* 0, or -1 after fail(). */
-int promise_make(const char *session, const char *qmp);
+/*
+ * @ran: before it was stopped. @capabilities: QEMU's, to be put back, or NULL.
+ * 0, or -1 after fail().
+ */
+int promise_make(const char *session, const char *qmp, bool ran,
+		 json_t *capabilities);
+/*
+ * That of @session, or else (also if that is NULL) one for the QEMU at @qmp;
+ * NULL, without fail(), if there is none.
+ */
+json_t *promise_find(const char *session, const char *qmp);
 bool promise_made(const char *session);
 void promise_end(const char *session);
 /* All that were made for the QEMU at @qmp. */

@@ -82,35 +82,69 @@ enum outcome resolve_ask(const char *to, const char *session, bool back,
 	if (reply.outcome != OUTCOME_SILENT)
 		conn_send(&conn, WIRE_BYE, 0, NULL, 0);
 	conn_close(&conn);
+	/* It may have gone before it heard that: the answer counts. */
+	if (reply.outcome != OUTCOME_SILENT && fail_text())
+		free(fail_take());
 	return reply.outcome;
 }
 
-static int end_here(struct vm *vm)
+/* That of this session, and those of any before it at the same socket. */
+static void end_promises(const struct options *options, struct vm *vm)
 {
+	if (options->session)
+		promise_end(options->session);
 	promise_end_all(vm->qmp.path);
+}
+
+static int end_here(const struct options *options, struct vm *vm)
+{
+	end_promises(options, vm);
 	if (vm_quit(vm))
 		return -1;
 	printf("The VM runs at the destination; its QEMU here has ended.\n");
 	return EXIT_MOVED;
 }
 
-static int run_here(struct vm *vm, const char *why)
+/* Left as they were set by the send that nobody answered. */
+static void restore_capabilities(struct vm *vm, const json_t *promise)
 {
-	json_t *reply;
+	json_t *before = json_object_get(promise, "capabilities");
 
-	promise_end_all(vm->qmp.path);
-	if (!vm->running && vm_cont(vm))
+	vm->caps_before = before ? json_incref(before) :
+			  json_pack("[{s:s, s:b}]", "capability",
+				    "x-ignore-shared", "state", 0);
+	vm_restore_capabilities(vm);
+}
+
+/* The VM is the source's: it goes on as it was before it was stopped. */
+static int run_here(const struct options *options, struct vm *vm,
+		    const char *why)
+{
+	json_t *promise = promise_find(options->session, vm->qmp.path), *reply;
+	bool ran = !json_is_false(json_object_get(promise, "ran"));
+
+	if (ran && !vm->running && vm_cont(vm)) {
+		json_decref(promise);
 		return -1;
+	}
+	end_promises(options, vm);
+	restore_capabilities(vm, promise);
+	json_decref(promise);
+	if (!ran && !vm->running) {
+		printf("The VM stays here, paused, as it was%s.\n", why);
+		return EXIT_FAILED;
+	}
 	/* It may have been seen elsewhere. */
 	reply = qmp_await(&vm->qmp, vm_announce(vm), "announce-self", QMP_MS);
 	json_decref(reply);
 	free(fail_text() ? fail_take() : NULL);
-	/* Left on by the send that nobody answered. */
-	vm->caps_before = json_pack("[{s:s, s:b}]", "capability",
-				    "x-ignore-shared", "state", 0);
-	vm_restore_capabilities(vm);
 	printf("The VM runs here%s.\n", why);
 	return EXIT_FAILED;
+}
+
+static int runs_twice(void)
+{
+	return fail("THE VM RUNS AT BOTH HOSTS: somebody has resumed it here without asking. Stop one of them at once");
 }
 
 static int resolve(const struct options *options, struct vm *vm)
@@ -120,11 +154,11 @@ static int resolve(const struct options *options, struct vm *vm)
 	if (vm_open(vm, options->qmp, false))
 		return -1;
 	if (options->word && !strcmp(options->word, "source"))
-		return run_here(vm, ", as you say");
+		return run_here(options, vm, ", as you say");
 	if (options->word && vm->running)
 		return fail("the VM runs here: it cannot run at the destination as well. Nothing was changed");
 	if (options->word)
-		return end_here(vm);
+		return end_here(options, vm);
 	/*
 	 * If it was not handed over, a send or its guard may let it run here
 	 * at any moment. If it runs here, or has run on since and is paused
@@ -137,15 +171,17 @@ static int resolve(const struct options *options, struct vm *vm)
 	switch (outcome) {
 	case OUTCOME_RUNNING:
 		if (vm->running)
-			return fail("THE VM RUNS AT BOTH HOSTS: somebody has resumed it here without asking. Stop one of them at once");
-		return end_here(vm);
+			return runs_twice();
+		return end_here(options, vm);
 	case OUTCOME_SPLIT:
+		if (vm->running)
+			return runs_twice();
 		printf("The VM runs at the destination, but a part of its memory is still only here. Bring it: migrate-fast send --resume --qmp %s --to %s --session %s\n",
 		       options->qmp, options->to, options->session);
 		return EXIT_SPLIT;
 	case OUTCOME_GONE:
 		if (vm->running || vm_is_frozen(vm))
-			return run_here(vm, "; the destination has given it up");
+			return run_here(options, vm, "; the destination has given it up");
 		printf("The destination has given it up. The VM stays here, paused: it had been run on, and somebody has stopped it since.\n");
 		return EXIT_FAILED;
 	default:
