@@ -278,6 +278,24 @@ class Broken(Survivor):
 
     # The last line of defence, tried
 
+    def goes_on_writing(self):
+        """Somebody maps the VM's memory who does not stop with it."""
+        with self.case("three-stage: memory is written after the stop") as twin:
+            # Page 0 is nobody's: Linux reserves it.
+            writer = self.a.spawn(
+                "exec python3 -c 'import mmap\n"
+                f"with open(\"{self.vm.ram_path}\", \"r+b\") as file:\n"
+                "    page = mmap.mmap(file.fileno(), 4096)\n"
+                "print(\"here\", flush=True)\n"
+                "while True:\n"
+                "    page[0] = page[0]'")
+            writer.wait_output("here", 60)
+            move = Move(self.vm, twin, args=["--mode", "three-stage", *PATIENT],
+                        recv_args=PATIENT)
+            move.failed("still writes")
+            writer.kill()
+            writer.wait(30)
+
     def lost_page(self):
         with self.case("a page that was lost is found by --verify") as twin:
             move = Move(self.vm, twin, verify=True, send_env=hooks("lose-page"))
@@ -294,6 +312,7 @@ def main():
         broken.slow()
         broken.memory_absent()
         broken.others()
+        broken.goes_on_writing()
         broken.lost_page()
         broken.still_movable()
         return broken.finish()

@@ -110,17 +110,33 @@ static int send_rest(struct sender *sender, uint64_t dirty)
 	return 0;
 }
 
+/* The VM is stopped, but its memory still changes. */
+static int not_still(const struct sender *sender,
+		     const struct mf_harvested *sum)
+{
+	unsigned long long ms = sender->options->timeout;
+
+	if (sum->carried)
+		return fail("%llu pages are still held by a device that may be writing to them, %llu ms after the VM was stopped",
+			    (unsigned long long)sum->carried, ms);
+	return fail("somebody still writes to the memory of the VM, %llu ms after it was stopped. Who else maps its file?",
+		    ms);
+}
+
 static int copy_rest(struct sender *sender)
 {
-	uint64_t end = now_ns() + sender->options->timeout * NSEC_PER_MSEC;
 	struct mf_harvested sum;
 	bool saved = false;
+	uint64_t end = 0;
 
 	for (;;) {
 		if (pages_harvest(&sender->pager, &sum))
 			return -1;
 		if (!sum.dirty && saved)
 			return 0;
+		/* Whoever goes on writing must not keep us from all else. */
+		if (loop_check())
+			return -1;
 		if (sum.dirty && sender->split)
 			pages_stale(&sender->pager, true);
 		else if (sum.dirty && send_rest(sender, sum.dirty))
@@ -130,14 +146,12 @@ static int copy_rest(struct sender *sender)
 					   SAVE_MS))
 				return -1;
 			saved = true;
-		} else if (sum.carried) {
-			if (now_ns() > end)
-				return fail("%llu pages are still held by a device that may be writing to them, %llu ms after the VM was stopped",
-					    (unsigned long long)sum.carried,
-					    (unsigned long long)
-					    sender->options->timeout);
-			if (loop_sleep(NSEC_PER_MSEC))
-				return -1;
+			end = now_ns() + sender->options->timeout *
+			      NSEC_PER_MSEC;
+		} else if (now_ns() > end) {
+			return not_still(sender, &sum);
+		} else if (sum.carried && loop_sleep(NSEC_PER_MSEC)) {
+			return -1;
 		}
 	}
 }
