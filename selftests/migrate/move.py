@@ -372,6 +372,21 @@ def resolve(move, *args, qmp=None):
     return move.vm.host.run(command(words + list(args)), timeout=120)
 
 
+@contextlib.contextmanager
+def client_at(host, path):
+    """Somebody who holds a QMP socket, and says nothing."""
+    proc = host.spawn("exec python3 -c 'import socket, time; s = socket.socket(socket.AF_UNIX);"
+                      f" s.connect(\"{path}\"); s.recv(1); print(\"here\", flush=True);"
+                      " time.sleep(600)'")
+    proc.wait_output("here", 60)
+    try:
+        yield proc
+    finally:
+        if proc.running:
+            proc.kill()
+        proc.wait(30)
+
+
 class Work:
     """A workload program in a guest, which verifies itself."""
 

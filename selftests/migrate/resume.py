@@ -15,8 +15,9 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import (FAILED, HOLD, MOVED, PATIENT, SMALL, SPLIT, TOOL, Move, Scenario,
-                          Work, discard, events_of, hooks, mount_ram, must_answer, resolve)
+from migrate.move import (FAILED, HOLD, MOVED, PATIENT, SMALL, SPLIT, TOOL, UNKNOWN, Move,
+                          Scenario, Work, client_at, discard, events_of, hooks, mount_ram,
+                          must_answer, resolve)
 from vm import AgentError, Bed, QmpError
 from vm.host import MOUNT
 
@@ -244,6 +245,84 @@ class Resume(Scenario):
             assert self.vm.status() == "running"
             self.work.guest = self.vm
 
+    def another_qemu(self):
+        """In the place of the one that had the VM: it must not pass for it."""
+        with self.twin_test("QEMU dies with recv, and another one takes its place") as twin:
+            move = self.begin(twin)
+            move.recv.kill()
+            assert move.recv.wait(30) == 137
+            twin.kill()
+            move.is_split()
+            another = self.vm.twin(twin.host).start(keep=True)
+            move.resume_recv(*PATIENT)
+            assert move.recv.wait(60) == FAILED, move.text()
+            move.says(move.recv, ["the vm has ended"])
+            move.resume_send(*PATIENT)
+            move.is_split()
+            assert another.status() == "inmigrate", another.status()
+            discard(another)
+            self.taken_back(move)
+
+    def died_unseen(self):
+        """While somebody else had QEMU's socket: its end is not taken for success."""
+        with self.twin_test("QEMU dies while recv --resume has no connection to it") as twin:
+            move = self.begin(twin)
+            move.send.kill()
+            move.recv.kill()
+            assert (move.send.wait(30), move.recv.wait(30)) == (137, 137)
+            move.guard_ends()
+            with client_at(twin.host, twin.qmp_path):
+                move.resume_recv(*PATIENT)
+                move.resume_send(*PATIENT, env=hooks(pushed=HOLD))
+                move.send.wait_hook("pushed")
+                twin.kill()
+            move.send.release()
+            move.is_split()
+            assert move.recv.wait(60) == FAILED, move.text()
+            move.says(move.recv, ["has ended here"])
+            self.taken_back(move)
+
+    def taken_back(self, move):
+        """The operator's word, when the destination has died."""
+        assert resolve(move, "--word", "source").rc == FAILED
+        assert self.vm.status() == "running"
+        self.work.guest = self.vm
+        for host in (self.a, self.b):
+            host.run("rm -rf /run/migrate-fast.d")
+
+    def told_late(self):
+        """QEMU has yet to be told that it may run the VM, and somebody has its socket."""
+        with self.twin_test("recv dies before the VM runs, and QEMU cannot be told") as twin:
+            move = Move(self.vm, twin, args=["--mode", "postcopy", *PATIENT],
+                        recv_args=PATIENT, recv_env=hooks(committed=HOLD))
+            move.recv.wait_hook("committed")
+            move.recv.kill()
+            assert move.recv.wait(30) == 137
+            with client_at(twin.host, twin.qmp_path):
+                assert move.send.wait(120) == UNKNOWN, move.text()
+                move.resume_recv(*PATIENT)
+                assert resolve(move).rc == SPLIT, move.text()
+                move.resume_send(*PATIENT)
+                move.recv.wait_for("one client at a time", 60)
+                assert twin.status() == "paused", move.text()
+                move.send.kill(signal.SIGINT)
+                move.is_split()
+                move.recv.kill(signal.SIGINT)
+                assert move.recv.wait(60) == SPLIT, move.text()
+                # All is here, and nobody comes: it must not say that all is well.
+                move.resume_recv("--timeout", "3000")
+                assert move.recv.wait(60) == SPLIT, move.text()
+                move.says(move.recv, ["could not be told"])
+                assert move.given_over(), move.text()
+                move.resume_recv(*PATIENT)
+                move.resume_send(*PATIENT)
+                move.recv.wait_for("one client at a time", 60)
+            assert move.send.wait(120) == MOVED, move.text()
+            assert move.recv.wait(60) == MOVED, move.text()
+            assert twin.status() == "running", move.text()
+            self.vm.proc.wait(30)
+            self.arrived(move)
+
     def differs(self, mode, lose):
         """--verify finds a lost page: both ends say so, and what is intact stays."""
         with self.twin_test(f"{mode}: a page that was lost is found ({lose}): back") as twin:
@@ -251,6 +330,11 @@ class Resume(Scenario):
                         args=["--mode", mode, *PATIENT], send_env=hooks(lose))
             assert move.send.wait(180) == SPLIT, move.text()
             move.says(move.send, ["differ", "memory intact", "--word source"])
+            move.source_waits()
+            # Whoever tries again without comparing must not end what is intact.
+            move.resume_send(*PATIENT)
+            assert move.send.wait(120) == SPLIT, move.text()
+            move.says(move.send, ["differ", "--verify", "memory intact", "--word source"])
             move.source_waits()
             assert move.recv.wait(60) == SPLIT, move.text()
             move.says(move.recv, ["not what it was"])
@@ -339,6 +423,9 @@ def main():
         with resume.test("the guest's own checks"):
             resume.work.verify()
         resume.host_died()
+        resume.another_qemu()
+        resume.died_unseen()
+        resume.told_late()
         resume.differs("three-stage", "lose-page")
         resume.differs("postcopy", "lose-pushed")
         resume.given_up()

@@ -98,12 +98,12 @@ class Guest:
             words += ["-incoming", "defer"]
         return words + self.extra
 
-    def start(self):
-        """Start QEMU; returns self. A file left at ram_path is removed first."""
+    def start(self, keep=False):
+        """Start QEMU; returns self. A file left at ram_path is removed first, or kept."""
         tap = f"tap{self.number}"
         self.host.run(f"""set -e
             mkdir -p /run/guest
-            {f'rm -f {shlex.quote(self.ram_path)}' if self.ram_path else ''}
+            {f'rm -f {shlex.quote(self.ram_path)}' if self.ram_path and not keep else ''}
             ip link show {tap} >/dev/null 2>&1 || ip tuntap add {tap} mode tap
             ip link set {tap} master br0
             ip link set {tap} up""", check=True)

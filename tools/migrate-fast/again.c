@@ -18,7 +18,7 @@
 
 static int no_record(const char *qmp)
 {
-	return fail("no memory of the VM at %s is absent, as far as is known here: there is nothing to resume",
+	return fail("no memory of the VM at %s is absent, as far as is known here: there is nothing to resume, or to give up",
 		    qmp);
 }
 
@@ -27,14 +27,9 @@ static int no_record(const char *qmp)
 
 static bool reach_qemu(struct receiver *receiver)
 {
-	struct vm *vm = &receiver->vm;
-
-	if (!vm_attach(vm, receiver->options->qmp, WAITS_MS))
+	if (!receiver_attach(receiver, WAITS_MS))
 		return true;
 	free(fail_take());
-	qmp_close(&vm->qmp);
-	/* Its end is not noticed, that is all. */
-	vm->qmp.gone = false;
 	return false;
 }
 
@@ -108,6 +103,7 @@ static int serve_again(struct receiver *receiver, const json_t *record)
 	if (record_open(record, &receiver->vm) ||
 	    vm_open_session(&receiver->vm, FEATURES))
 		return -1;
+	receiver->since = record_since(record);
 	serve_init(receiver);
 	if (demand_again(&receiver->demand) ||
 	    demand_lacking(&receiver->demand, &lacking))

@@ -46,7 +46,7 @@ int commit_left_behind(struct sender *sender)
 	char *cause = fail_take();
 
 	sender->stats.result = RESULT_SPLIT;
-	if (sender->differ.count)
+	if (sender->differ.count || supply_is_doubted(sender))
 		fail("the VM runs at %s, but not with the memory that it had here: %s. It stays paused here, memory intact. To go back to what it was when it was stopped, if its disks allow that: end the QEMU there, then migrate-fast resolve --qmp %s --word source",
 		     options->to, cause, options->qmp);
 	else if (sender->supply.complete)

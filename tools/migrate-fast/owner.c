@@ -67,19 +67,44 @@ void receiver_own(struct receiver *receiver)
 	free(fail_take());
 }
 
+int receiver_attach(struct receiver *receiver, unsigned int ms)
+{
+	struct vm *vm = &receiver->vm;
+
+	if (!vm_attach(vm, receiver->options->qmp, ms))
+		return 0;
+	/* Not half of a connection; and its end is not noticed, that is all. */
+	qmp_close(&vm->qmp);
+	vm->qmp.gone = false;
+	return -1;
+}
+
 int receiver_confirm(struct receiver *receiver)
 {
 	struct vm *vm = &receiver->vm;
 
 	if (!receiver->unconfirmed)
 		return 0;
-	if (vm->qmp.fd < 0 && vm_attach(vm, receiver->options->qmp, QMP_GREETING_MS))
+	if (vm->qmp.fd < 0 && receiver_attach(receiver, QMP_GREETING_MS))
 		return -1;
 	if (vm_query_status(vm) ||
 	    (!vm->running && !vm->resumed && vm_cont(vm)))
 		return -1;
 	receiver->unconfirmed = false;
 	return 0;
+}
+
+/*
+ * A VM that is to stay paused: QEMU says nothing that would tell us whether it
+ * still has it. One that waits for absent memory cannot be asked.
+ */
+static int still_has_it(struct receiver *receiver)
+{
+	struct vm *vm = &receiver->vm;
+
+	if (vm->qmp.gone)
+		return receiver_qemu_gone(receiver);
+	return receiver->demand.active ? 0 : vm_query_status(vm);
 }
 
 int receiver_run(struct receiver *receiver)
@@ -111,8 +136,10 @@ int receiver_run(struct receiver *receiver)
 			return -1;
 		}
 		json_decref(reply);
+	} else if (still_has_it(receiver)) {
+		return -1;
 	}
-	/* It runs: from here on nothing is a failure any more. */
+	/* It is ours: from here on nothing is a failure any more. */
 	receiver->stage = STAGE_RUNNING;
 	conn_pause(&receiver->conn, false);
 	hook("running");

@@ -160,6 +160,7 @@ int place_compare(struct receiver *receiver, const struct wire_frame *frame,
 	if (!wrong)
 		return 0;
 	receiver->differs = true;
+	receiver->doubted = true;
 	/* It will leave without a goodbye. */
 	receiver_linger_less(receiver);
 	reply.type = WIRE_DIFFER;

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ram.h"
@@ -76,7 +77,35 @@ static bool process_maps(const char *pid, const char *identity)
 	return found;
 }
 
-bool ram_is_mapped(int fd, int first)
+uint64_t ram_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* By the same clock; 0 if it has ended. */
+static uint64_t process_began(const char *pid)
+{
+	char path[300], line[512], *at;
+	unsigned long long ticks = 0;
+	FILE *stat;
+
+	snprintf(path, sizeof(path), "/proc/%s/stat", pid);
+	stat = fopen(path, "re");
+	if (!stat)
+		return 0;
+	/* The name is in brackets, and may have some of its own. */
+	at = fgets(line, sizeof(line), stat) ? strrchr(line, ')') : NULL;
+	if (at)
+		sscanf(at, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+		       &ticks);
+	fclose(stat);
+	return ticks * 1000 / (uint64_t)sysconf(_SC_CLK_TCK);
+}
+
+bool ram_is_mapped(int fd, int first, uint64_t since)
 {
 	char identity[64], pid[16];
 	struct dirent *entry;
@@ -87,15 +116,17 @@ bool ram_is_mapped(int fd, int first)
 	if (!own_identity(fd, identity))
 		return true;
 	snprintf(pid, sizeof(pid), "%d", first);
-	if (first > 0 && process_maps(pid, identity))
+	if (first > 0 && !since && process_maps(pid, identity))
 		return true;
 	proc = opendir("/proc");
 	if (!proc)
 		return true;
 	while (!found && (entry = readdir(proc)))
 		if (isdigit((unsigned char)entry->d_name[0]) &&
-		    atoi(entry->d_name) != getpid())
-			found = process_maps(entry->d_name, identity);
+		    atoi(entry->d_name) != getpid() &&
+		    process_maps(entry->d_name, identity))
+			found = !since ||
+				process_began(entry->d_name) <= since;
 	closedir(proc);
 	return found;
 }
@@ -145,7 +176,7 @@ static void survey_ram(struct vm *vm, struct ram *ram,
 				ram->id, ram->bytes, ram->path,
 				(long long)st.st_size);
 	}
-	if (!ram_is_mapped(ram->fd, vm->qmp.peer))
+	if (!ram_is_mapped(ram->fd, vm->qmp.peer, 0))
 		problem(problems, "RAM backend \"%s\": no process maps %s; QEMU uses another file of this name (was it removed and made anew?). Restart the VM",
 			ram->id, ram->path);
 }
@@ -282,7 +313,7 @@ void problem_module(struct problems *problems, int err,
 	case ENOENT:
 	case ENODEV:
 	case ENXIO:
-		problem(problems, "%s is missing: load the module (modprobe migrate_fast)",
+		problem(problems, "%s is missing: load the module (modprobe migrate_fast); if there is none for this kernel: dkms status, make dkms",
 			MIGRATE_FAST_DEVICE);
 		break;
 	case EACCES:

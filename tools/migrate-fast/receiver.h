@@ -49,11 +49,13 @@ struct receiver {
 	struct demand demand;
 	bool tracked;		/* what the VM writes here is known */
 	bool joined;		/* a source has come back */
+	uint64_t since;		/* recv --resume: the VM was here then */
 	uint64_t lost;		/* since when there is none; 0: there is one */
 	uint64_t linger;	/* ns to wait for one */
 	bool insisted;		/* an interrupt was not heeded, and that said */
 	bool pushed, pulled;	/* nothing more comes on the connections */
 	bool complete;		/* nothing is absent any more */
+	bool doubted;		/* a comparison found a difference, none since has not */
 };
 
 /* from_source.c: what is said on the first connection. */
@@ -125,6 +127,11 @@ int receiver_run(struct receiver *receiver);
  * runs: "recv --resume" must know.
  */
 void receiver_own(struct receiver *receiver);
+/*
+ * owner.c: connects to a QEMU that had another recv before. 0, or -1 after
+ * fail(): it may wait for an absent page, or serve somebody else.
+ */
+int receiver_attach(struct receiver *receiver, unsigned int ms);
 /*
  * owner.c: when nothing is absent any more, QEMU can answer: it runs the VM,
  * or is told again. 0, or -1 after fail().

@@ -55,15 +55,16 @@ int record_write(const struct receiver *receiver, bool committed)
 				"id", vm->ram[i].id, "path", vm->ram[i].path,
 				"bytes", (json_int_t)vm->ram[i].bytes));
 	return keep_write(receiver->session, PURPOSE, receiver->options->qmp,
-			  json_pack("{s:b, s:b, s:o, s:O*}",
+			  json_pack("{s:b, s:I, s:b, s:o, s:O*}",
 				    "committed", committed,
+				    "since", (json_int_t)ram_now(),
 				    "start", receiver->run_it &&
 				    (receiver->stage != STAGE_RUNNING ||
 				     receiver->unconfirmed), "ram", ram,
 				    "capabilities", vm->caps_before));
 }
 
-static int open_ram(struct ram *ram, const json_t *entry)
+static int open_ram(struct ram *ram, const json_t *entry, uint64_t since)
 {
 	const char *id = json_string_value(json_object_get(entry, "id"));
 	const char *path = json_string_value(json_object_get(entry, "path"));
@@ -86,10 +87,16 @@ static int open_ram(struct ram *ram, const json_t *entry)
 	if (fstatfs(ram->fd, &fs) || fs.f_type != MIGRATE_FAST_FSMAGIC)
 		return fail("%s is not on a file system of type %s", path,
 			    MIGRATE_FAST_FSTYPE);
-	if (ram_is_mapped(ram->fd, 0))
+	if (ram_is_mapped(ram->fd, 0, since))
 		return 0;
-	fail("no process maps %s: the VM has ended", path);
+	fail("the VM has ended: no process maps %s that did when it came here. If QEMU was started anew, there is nothing that it could go on with",
+	     path);
 	return RECORD_ENDED;
+}
+
+uint64_t record_since(const json_t *record)
+{
+	return (uint64_t)json_integer_value(json_object_get(record, "since"));
 }
 
 int record_open(const json_t *record, struct vm *vm)
@@ -101,7 +108,7 @@ int record_open(const json_t *record, struct vm *vm)
 	vm->ram = need(calloc(json_array_size(list) + 1, sizeof(*vm->ram)));
 	json_array_foreach(list, i, entry) {
 		vm->rams++;
-		ret = open_ram(&vm->ram[i], entry);
+		ret = open_ram(&vm->ram[i], entry, record_since(record));
 		if (ret)
 			break;
 	}

@@ -73,9 +73,13 @@ int serve_begin(struct receiver *receiver, uint64_t total)
 	 * them now, page by page, the VM would have to wait for.
 	 */
 	memset(receiver->map, 0, receiver->vm.rams * sizeof(*receiver->map));
-	if (record_write(receiver, false) ||
-	    demand_begin(&receiver->demand, total))
+	if (record_write(receiver, false))
 		return -1;
+	if (demand_begin(&receiver->demand, total)) {
+		if (!receiver->demand.active)
+			record_remove(receiver->session);
+		return -1;
+	}
 	receiver->conn.urgent = true;
 	return serve_forget(receiver);
 }
@@ -124,8 +128,10 @@ int serve_frame(struct conn *conn, const struct wire_frame *frame,
 	case WIRE_VERIFY:
 		if (!receiver->complete)
 			return 1;
-		return receiver->differs ? 0 :
-		       conn_send(conn, WIRE_VERIFIED, 0, NULL, 0);
+		if (receiver->differs)
+			return 0;
+		receiver->doubted = false;
+		return conn_send(conn, WIRE_VERIFIED, 0, NULL, 0);
 	default:
 		return 1;
 	}
@@ -207,6 +213,21 @@ static int tell_missing(struct receiver *receiver)
 	return conn_send(&receiver->conn, WIRE_MISSES, lacking, NULL, 0);
 }
 
+/*
+ * Without a connection to QEMU (it has waited for a page since we came) its end
+ * goes unnoticed, and would be told the source as success.
+ */
+static bool has_died_unseen(struct receiver *receiver)
+{
+	struct vm *vm = &receiver->vm;
+	unsigned int i;
+
+	for (i = 0; vm->qmp.fd < 0 && i < vm->rams; i++)
+		if (!ram_is_mapped(vm->ram[i].fd, 0, receiver->since))
+			vm->qmp.gone = true;
+	return vm->qmp.fd < 0 && vm->qmp.gone;
+}
+
 /* The source has nothing more: is nothing absent? */
 static int conclude(struct receiver *receiver)
 {
@@ -225,6 +246,8 @@ static int conclude(struct receiver *receiver)
 		return tell_missing(receiver);
 	}
 	/* The source will end its QEMU when it hears that: is all well here? */
+	if (has_died_unseen(receiver))
+		return 0;	/* serve() sees it */
 	if (!has_ended(receiver) && receiver_confirm(receiver))
 		return -1;
 	if (!receiver->complete)
@@ -239,6 +262,7 @@ static int conclude(struct receiver *receiver)
 	json = demand_json(&receiver->demand);
 	json_object_set_new(json, "tracked", json_boolean(receiver->tracked));
 	json_object_set_new(json, "ended", json_boolean(has_ended(receiver)));
+	json_object_set_new(json, "doubted", json_boolean(receiver->doubted));
 	text = need(json_dumps(json, JSON_COMPACT));
 	json_decref(json);
 	ret = conn_send(&receiver->conn, WIRE_COMPLETE, 0, text, strlen(text));
@@ -306,13 +330,22 @@ static int end(struct receiver *receiver)
 		return fail("the source has not come back. The VM is here and waits where it needs what is absent: migrate-fast recv --resume --qmp %s --listen %s here, then migrate-fast send --resume there; or, to give the VM up: migrate-fast abort --qmp %s",
 			    receiver->options->qmp, receiver->options->listen,
 			    receiver->options->qmp);
+	/* Whoever takes over tries that again. */
+	if (!has_ended(receiver) && receiver_confirm(receiver)) {
+		char *text = fail_take();
+
+		fail("all of the VM's memory is here, but QEMU could not be told yet that it may run (%s). Try again: migrate-fast recv --resume --qmp %s --listen %s",
+		     text, receiver->options->qmp, receiver->options->listen);
+		free(text);
+		return -1;
+	}
 	record_remove(receiver->session);
 	if (vm_restore_capabilities(vm))
 		return -1;
-	if (receiver->differs)
+	if (receiver->doubted)
 		return fail("the VM runs here with memory that is not what it was at the source, where it is paused, intact; send there says what to do");
 	if (!receiver->bye)
-		note("the source has not said goodbye: end its QEMU (migrate-fast resolve --word destination)");
+		note("the source has not said goodbye. If its QEMU still waits there, end it, at the source: migrate-fast resolve --qmp PATH --word destination");
 	return 0;
 }
 

@@ -308,12 +308,23 @@ static bool has_ended(const struct sender *sender)
 	return json_is_true(json_object_get(sender->stats.arrived, "ended"));
 }
 
+bool supply_is_doubted(const struct sender *sender)
+{
+	return json_is_true(json_object_get(sender->stats.arrived, "doubted"));
+}
+
 static int verify(struct sender *sender)
 {
 	uint64_t began = now_ns();
 	int ret;
 
-	if (!sender->options->verify || has_ended(sender))
+	if (has_ended(sender))
+		return 0;
+	if (!sender->options->verify && supply_is_doubted(sender)) {
+		sender->supply.given_up = true;
+		return fail("a send before this one has found pages that differ; send --resume --verify compares them again");
+	}
+	if (!sender->options->verify)
 		return 0;
 	if (!json_is_true(json_object_get(sender->stats.arrived, "tracked"))) {
 		note("not verified: what the VM has written over there is not known (recv was started anew, or send without --verify)");

@@ -31,6 +31,8 @@ struct supply {
 int supply_connect(struct sender *sender);
 /* When RAM is final here: tells the destination what it lacks. */
 int supply_stale(struct sender *sender);
+/* A send before this one has compared, and has found a difference there. */
+bool supply_is_doubted(const struct sender *sender);
 /*
  * When the VM runs over there: until nothing is absent. Makes lost
  * connections anew for as long as --timeout. 0, or -1 after fail().
