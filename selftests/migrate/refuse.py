@@ -196,6 +196,9 @@ class Refuse(Survivor):
     def usage(self):
         with self.test("wrong usage"):
             for words in ([], ["fly"], ["send"], ["recv"], ["send", "--qmp", "/x"],
+                          ["send", "--qmp", "/x", "--to", "b"],
+                          ["send", "--qmp", "/x", "--to", ":1"],
+                          ["recv", "--qmp", "/x", "--listen", "1"],
                           ["send", "--qmp", "/x", "--to", "b:1", "--max-rounds", "-1"],
                           ["send", "--qmp", "/x", "--to", "b:1", "--no-such-option"],
                           ["send", "--qmp", "/x", "--to", "b:1", "--max-downtime", "soon"],

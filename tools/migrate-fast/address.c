@@ -35,6 +35,19 @@ static int split(const char *where, char **host, char **port)
 	return 0;
 }
 
+int address_check(const char *where, bool passive)
+{
+	char *host = NULL, *port = NULL;
+
+	if (split(where, &host, &port))
+		return -1;
+	free(port);
+	if (!host && !passive)
+		return fail("\"%s\" names no host: write HOST:PORT", where);
+	free(host);
+	return 0;
+}
+
 static int look_up(const char *where, bool passive, struct addrinfo **list)
 {
 	struct addrinfo hints = {
@@ -44,10 +57,8 @@ static int look_up(const char *where, bool passive, struct addrinfo **list)
 	char *host = NULL, *port = NULL;
 	int err;
 
-	if (split(where, &host, &port))
+	if (address_check(where, passive) || split(where, &host, &port))
 		return -1;
-	if (!host && !passive)
-		return fail("\"%s\" names no host: write HOST:PORT", where);
 	err = getaddrinfo(host, port, &hints, list);
 	free(host);
 	free(port);

@@ -53,9 +53,9 @@ int commit_left_behind(struct sender *sender)
 		fail("the VM runs at %s with all of its memory, but the end of the move was not confirmed (%s). It stays paused here, memory intact. When you have seen it run there: migrate-fast resolve --qmp %s --word destination. If that host has died, so has the VM, and what it did there is lost",
 		     options->to, cause, options->qmp);
 	else
-		fail("the VM runs at %s, but a part of its memory is still only here (%s). It stays paused here, memory intact. When the cause is mended: migrate-fast send --resume --qmp %s --to %s --session %s (and, if migrate-fast recv has ended there: migrate-fast recv --resume). If that host has died, so has the VM, and what it did there is lost",
+		fail("the VM runs at %s, but a part of its memory is still only here (%s). It stays paused here, memory intact. When the cause is mended: migrate-fast send --resume --qmp %s --to %s --session %s%s (and, if migrate-fast recv has ended there, first: migrate-fast recv --resume --qmp PATH --listen :PORT). If that host has died, so has the VM, and what it did there is lost",
 		     options->to, cause, options->qmp, options->to,
-		     sender->session);
+		     sender->session, options->verify ? " --verify" : "");
 	free(cause);
 	return -1;
 }

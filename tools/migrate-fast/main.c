@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "address.h"
 #include "hello.h"
 #include "loop.h"
 #include "options.h"
@@ -54,7 +55,7 @@ static const struct argp_option send_options[] = {
 	{ "max-rounds", OPT_MAX_ROUNDS, "N", 0,
 	  "Rounds of copying while the VM runs (default 30)", 0 },
 	{ "max-bandwidth", OPT_MAX_BANDWIDTH, "RATE", 0,
-	  "Bytes per second while the VM runs: 100M, or 800Mbit", 0 },
+	  "At most this while the VM runs: 100M (MiB per second), or 800Mbit (default: no limit)", 0 },
 	{ "min-bandwidth", OPT_MIN_BANDWIDTH, "RATE", 0,
 	  "Begin with this rate, and send each round 50 Mbit/s faster than the VM has written in the last one, up to --max-bandwidth (default: always as fast as allowed)", 0 },
 	{ "throttle", OPT_THROTTLE, "MAX%", OPTION_ARG_OPTIONAL,
@@ -213,7 +214,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		options->back = true;
 		break;
 	case ARGP_KEY_ARG:
-		argp_error(state, "\"%s\" is too much", arg);
+		argp_error(state, "\"%s\" is too much (the value of an option that needs none is written --option=VALUE)",
+			   arg);
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -226,7 +228,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	"2 usage error, 3 state unknown (see resolve), " \
 	"4 failed and the VM could not be resumed at the source, " \
 	"5 the VM runs at the destination and some of its memory is still " \
-	"here (see --resume)."
+	"here (see --resume, and what the last message says)."
 
 static const struct command {
 	const char *name;
@@ -239,7 +241,8 @@ static const struct command {
 		"Example:\n"
 		"  migrate-fast send --qmp /run/vm1.qmp --to host2:7700\n"
 		"  migrate-fast send --qmp /run/vm1.qmp --to host2:7700 --mode three-stage\n"
-		"  migrate-fast send --qmp /run/vm1.qmp --to host2:7700 --mode precopy --throttle=80%\n"
+		"  migrate-fast send --qmp /run/vm1.qmp --to host2:7700 \\\n"
+		"      --mode precopy --throttle=80%\n"
 		"  migrate-fast send --resume --qmp /run/vm1.qmp --to host2:7700 --session ID\n"
 		EXIT_DOC } },
 	{ "recv", cmd_recv, {
@@ -338,6 +341,16 @@ static void require(const struct command *command,
 	exit(EXIT_USAGE);
 }
 
+/* Said before anything is begun. */
+static void check_addresses(const struct options *options)
+{
+	if ((!options->to || !address_check(options->to, false)) &&
+	    (!options->listen || !address_check(options->listen, true)))
+		return;
+	fprintf(stderr, "migrate-fast: %s\n", fail_text());
+	exit(EXIT_USAGE);
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = {
@@ -369,6 +382,7 @@ int main(int argc, char **argv)
 		argp_parse(&command->argp, argc - 1, argv + 1, 0, NULL,
 			   &options);
 		require(command, &options);
+		check_addresses(&options);
 		say_set(options.json);
 		loop_signals();
 		return command->run(&options);

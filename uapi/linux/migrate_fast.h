@@ -465,8 +465,8 @@ struct migrate_fast_fault {
  * absent any more anybody may, to no effect.
  * Errors: ENOENT no such @ram; EINVAL the range is empty or leaves the file,
  * @from misaligned, or not 0 with ZERO, an output is not 0; EPERM this session
- * does not serve the file, or nobody ever has; ECANCELED ABORT was called; EFAULT; ENOSPC the mount is full; ENOMEM;
- * EINTR.
+ * does not serve the file, or nobody ever has; ECANCELED ABORT was called;
+ * EFAULT; ENOSPC the mount is full; ENOMEM; EINTR.
  */
 struct migrate_fast_fill {
 	__u32 ram;
