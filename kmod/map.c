@@ -42,41 +42,30 @@ static struct mf_ram *vma_ram(const struct vm_area_struct *vma)
 	return vma->vm_file->private_data;
 }
 
-static int leave_pte(pte_t *pte, unsigned long addr, void *data)
+static int see_pte(pte_t *pte, unsigned long addr, void *data)
 {
+	if (pte_present(ptep_get(pte)))
+		*(bool *)data = true;
 	return 0;
 }
 
 /*
  * The folio is large, locked, and about to be mapped. Leave a page table where
  * a PMD would go: with one in place the kernel maps single pages. Nobody can
- * put a PMD of this folio there meanwhile, that takes the folio lock. For
- * tracking failure is harmless: then the whole folio is marked.
+ * put a PMD of this folio there meanwhile, that takes the folio lock. But one
+ * may be there, or on its way to another folio, and its end (DEMAND unmaps
+ * without that lock) leaves nothing where the next one is kept out: -EAGAIN.
+ * That, and @mapped, this page is mapped here by now: the fault is done with,
+ * and the access repeated.
  */
-static int prevent_pmd(struct vm_fault *vmf)
-{
-	if (!pmd_none(*vmf->pmd))
-		return 0;
-	return apply_to_page_range(vmf->vma->vm_mm, vmf->address & PAGE_MASK,
-				   PAGE_SIZE, leave_pte, NULL);
-}
-
-static int see_pte(pte_t *pte, unsigned long addr, void *data)
-{
-	*(bool *)data = pte_present(ptep_get(pte));
-	return 0;
-}
-
-/* Somebody else has mapped the page here since this fault began. */
-static bool is_mapped(struct vm_fault *vmf)
+static int prevent_pmd(struct vm_fault *vmf, bool *mapped)
 {
 	pmd_t pmd = READ_ONCE(*vmf->pmd);
-	bool mapped = false;
 
-	if (!pmd_none(pmd) && !pmd_leaf(pmd))
-		apply_to_page_range(vmf->vma->vm_mm, vmf->address & PAGE_MASK,
-				    PAGE_SIZE, see_pte, &mapped);
-	return mapped;
+	if (!pmd_none(pmd) && (!pmd_present(pmd) || pmd_leaf(pmd)))
+		return -EAGAIN;
+	return apply_to_page_range(vmf->vma->vm_mm, vmf->address & PAGE_MASK,
+				   PAGE_SIZE, see_pte, mapped);
 }
 
 /* Some page of the folio, which is locked, is absent. */
@@ -91,6 +80,7 @@ static vm_fault_t map_page_mkwrite(struct vm_fault *vmf)
 {
 	struct folio *folio = page_folio(vmf->page);
 	struct mf_ram *ram = vma_ram(vmf->vma);
+	bool mapped = false;
 
 	folio_lock(folio);
 	if (folio->mapping != mf_ram_mapping(ram)) {
@@ -100,7 +90,7 @@ static vm_fault_t map_page_mkwrite(struct vm_fault *vmf)
 	/* About to be taken away; or a page table has gone meanwhile. */
 	if (mf_fill_absent(ram, vmf->pgoff) ||
 	    (folio_test_large(folio) && lacks_pages(ram, folio) &&
-	     prevent_pmd(vmf)))
+	     prevent_pmd(vmf, &mapped)))
 		goto again;
 	if (folio_test_large(folio) && !vmf->pte)
 		mf_track_fault(ram, folio->index, folio_nr_pages(folio));
@@ -177,7 +167,9 @@ static void drop_page(struct vm_fault *vmf)
 static vm_fault_t fault_present(struct mf_ram *ram, struct vm_fault *vmf)
 {
 	struct folio *folio;
+	bool mapped = false;
 	vm_fault_t ret;
+	int err = 0;
 
 	for (;;) {
 		ret = mf_fill_fault(ram, vmf);
@@ -191,12 +183,12 @@ static vm_fault_t fault_present(struct mf_ram *ram, struct vm_fault *vmf)
 		drop_page(vmf);
 	}
 	folio = page_folio(vmf->page);
-	if (folio_test_large(folio) && lacks_pages(ram, folio) &&
-	    prevent_pmd(vmf)) {
-		drop_page(vmf);
-		return VM_FAULT_OOM;
-	}
-	return ret;
+	if (folio_test_large(folio) && lacks_pages(ram, folio))
+		err = prevent_pmd(vmf, &mapped);
+	if (!err)
+		return ret;
+	drop_page(vmf);
+	return err == -EAGAIN ? VM_FAULT_NOPAGE : VM_FAULT_OOM;
 }
 
 static vm_fault_t map_fault(struct vm_fault *vmf)
@@ -206,6 +198,8 @@ static vm_fault_t map_fault(struct vm_fault *vmf)
 	vm_fault_t ret;
 
 	for (;;) {
+		bool mapped = false;
+
 		ret = fault_present(ram, vmf);
 		if (!(ret & VM_FAULT_LOCKED) ||
 		    !(vmf->vma->vm_flags & VM_SHARED))
@@ -214,16 +208,17 @@ static vm_fault_t map_fault(struct vm_fault *vmf)
 		    !rcu_access_pointer(ram->track))
 			return ret;
 
-		prevent_pmd(vmf);
-		/* The last word may be: this write marks all of the folio. */
-		if (!(vmf->flags & FAULT_FLAG_WRITE) || tries++ == PRECISE_TRIES)
+		/* Without memory for a table this write marks all of the folio. */
+		if (prevent_pmd(vmf, &mapped) == -EAGAIN)
+			mapped = true;
+		/* It does also if nothing has helped. */
+		if (!mapped && (!(vmf->flags & FAULT_FLAG_WRITE) ||
+				tries++ == PRECISE_TRIES))
 			return ret;
 
 		drop_page(vmf);
-		if (map_one_readonly(vmf) & VM_FAULT_NOPAGE)
-			return VM_FAULT_NOPAGE;
-		/* Another fault of the page was faster, or has the folio locked. */
-		if (is_mapped(vmf))
+		/* Another fault was faster; or now. Else one has the folio locked. */
+		if (mapped || map_one_readonly(vmf) & VM_FAULT_NOPAGE)
 			return VM_FAULT_NOPAGE;
 	}
 }

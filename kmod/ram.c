@@ -375,6 +375,7 @@ static loff_t ram_llseek(struct file *file, loff_t offset, int whence)
 {
 	struct inode *inode = file_inode(file);
 	struct mf_ram *ram = inode_ram(inode);
+	unsigned long marks = mf_fill_marks(ram);
 	loff_t pos;
 
 	if (whence != SEEK_DATA && whence != SEEK_HOLE)
@@ -384,6 +385,9 @@ static loff_t ram_llseek(struct file *file, loff_t offset, int whence)
 		return generic_file_llseek(file, offset, whence);
 	/* The position of the shared shmem file means nothing. */
 	pos = vfs_llseek(ram->shmem, offset, whence);
+	/* What was made absent meanwhile looked like a hole. */
+	if (mf_fill_active(ram) || mf_fill_marks_since(ram, marks))
+		return generic_file_llseek(file, offset, whence);
 	if (pos < 0)
 		return pos;
 	return vfs_setpos(file, pos, inode->i_sb->s_maxbytes);

@@ -193,6 +193,11 @@ TEST_F(huge, precise_when_two_write_a_page)
 	precise_beside(_metadata, self, self->vm.map, true);
 }
 
+TEST_F(huge, precise_beside_a_reader_of_the_mapping)
+{
+	precise_beside(_metadata, self, self->vm.map, false);
+}
+
 TEST_F(huge, precise_beside_a_reader)
 {
 	unsigned char *map = mf_map(self->vm.fd, PAGES * MF_PAGE, PROT_READ);
