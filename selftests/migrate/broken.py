@@ -290,11 +290,14 @@ class Broken(Survivor):
                 "while True:\n"
                 "    page[0] = page[0]'")
             writer.wait_output("here", 60)
-            move = Move(self.vm, twin, args=["--mode", "three-stage", *PATIENT],
-                        recv_args=PATIENT)
-            move.failed("still writes")
-            writer.kill()
-            writer.wait(30)
+            try:
+                # It gets a processor between two harvests.
+                move = Move(self.vm, twin, args=["--mode", "three-stage", *PATIENT],
+                            recv_args=PATIENT, send_env=hooks(rest=50))
+                move.failed("still writes")
+            finally:
+                writer.kill()
+                writer.wait(30)
 
     def lost_page(self):
         with self.case("a page that was lost is found by --verify") as twin:

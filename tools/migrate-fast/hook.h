@@ -11,6 +11,7 @@
  *	first-round	wait after the first one
  *	ready		(recv) wait before READY is said
  *	stopped		wait when the VM has just been stopped
+ *	rest		wait when a harvest after that has found something
  *	device		wait before the device state is released
  *	load		(recv) wait before QEMU is given the device state
  *	prepared	(recv) wait before PREPARED is said

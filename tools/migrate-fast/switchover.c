@@ -135,7 +135,7 @@ static int copy_rest(struct sender *sender)
 		if (!sum.dirty && saved)
 			return 0;
 		/* Whoever goes on writing must not keep us from all else. */
-		if (loop_check())
+		if (hook("rest") || loop_check())
 			return -1;
 		if (sum.dirty && sender->split)
 			pages_stale(&sender->pager, true);
