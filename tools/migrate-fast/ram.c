@@ -85,8 +85,8 @@ uint64_t ram_now(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-/* By the same clock; 0 if it has ended. */
-static uint64_t process_began(const char *pid)
+/* It was there then, by the same clock, and is. */
+static bool process_was_there(const char *pid, uint64_t then)
 {
 	char path[300], line[512], *at;
 	unsigned long long ticks = 0;
@@ -95,14 +95,14 @@ static uint64_t process_began(const char *pid)
 	snprintf(path, sizeof(path), "/proc/%s/stat", pid);
 	stat = fopen(path, "re");
 	if (!stat)
-		return 0;
+		return false;
 	/* The name is in brackets, and may have some of its own. */
 	at = fgets(line, sizeof(line), stat) ? strrchr(line, ')') : NULL;
 	if (at)
 		sscanf(at, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
 		       &ticks);
 	fclose(stat);
-	return ticks * 1000 / (uint64_t)sysconf(_SC_CLK_TCK);
+	return ticks && ticks * 1000 / (uint64_t)sysconf(_SC_CLK_TCK) <= then;
 }
 
 bool ram_is_mapped(int fd, int first, uint64_t since)
@@ -126,7 +126,7 @@ bool ram_is_mapped(int fd, int first, uint64_t since)
 		    atoi(entry->d_name) != getpid() &&
 		    process_maps(entry->d_name, identity))
 			found = !since ||
-				process_began(entry->d_name) <= since;
+				process_was_there(entry->d_name, since);
 	closedir(proc);
 	return found;
 }
