@@ -318,13 +318,15 @@ static int verify(struct sender *sender)
 	uint64_t began = now_ns();
 	int ret;
 
-	if (has_ended(sender))
-		return 0;
-	if (!sender->options->verify && supply_is_doubted(sender)) {
+	if (supply_is_doubted(sender) &&
+	    (has_ended(sender) || !sender->options->verify)) {
 		sender->supply.given_up = true;
-		return fail("a send before this one has found pages that differ; send --resume --verify compares them again");
+		return fail("a send before this one has found pages that differ; %s",
+			    has_ended(sender) ?
+			    "and the VM has ended there since" :
+			    "send --resume --verify compares them again");
 	}
-	if (!sender->options->verify)
+	if (!sender->options->verify || has_ended(sender))
 		return 0;
 	if (!json_is_true(json_object_get(sender->stats.arrived, "tracked"))) {
 		note("not verified: what the VM has written over there is not known (recv was started anew, or send without --verify)");
