@@ -35,9 +35,9 @@
  * neither, and there will be none. References of others delay this: short ones
  * of page faults, long ones of a core dump that has the file mapped.
  *
- * Lock order: inode lock of ours -> mmap_lock of any process (write). Not under
- * fill->lock: MADV_REMOVE waits for that with a reference of the file.
- * i_mmap_rwsem is not held while another lock is taken.
+ * That can take long, so no lock of ours is held: mmap_lock of any process
+ * (write) is the only one, and i_mmap_rwsem is not held while it is taken. Of
+ * several who refuse each does all of it.
  */
 #include <linux/err.h>
 #include <linux/file.h>
@@ -136,7 +136,7 @@ static int change_all(struct file *shmem, bool refused, long references,
 			change(mm, shmem, refused);
 			mmap_write_unlock(mm);
 		}
-		/* Not here, under the inode lock, if it is the last one. */
+		/* If it is the last one: not here, all that its end does. */
 		mmput_async(mm);
 	}
 	return err ?: settled ? 0 : -EAGAIN;
@@ -146,9 +146,10 @@ static int change_all(struct file *shmem, bool refused, long references,
  * mf_collapse_refuse - none of the file's mappings can be collapsed any more
  * @collapse: of the file; no page of it is absent
  *
- * Context: under the inode lock of the file, which has a reference of the shmem
- * file; may wait for mmap_lock of any process that maps it. Return: 0, or
- * -EINTR: then call mf_collapse_allow().
+ * Context: no lock held; the caller has an open file of ours, whose inode holds
+ * a reference of the shmem file, and sees to it that nobody calls
+ * mf_collapse_allow() meanwhile. May wait for mmap_lock of any process that maps
+ * it. Return: 0, or -EINTR: then mf_collapse_allow() is to be called.
  */
 int mf_collapse_refuse(struct mf_collapse *collapse)
 {

@@ -14,7 +14,8 @@ struct vm_area_struct;
 /**
  * struct mf_collapse - may mappings of a RAM file be collapsed?
  * @shmem: the file that they map
- * @refused: no; written under fill->lock, or by the only DEMAND there is
+ * @refused: no; set by a DEMAND that is counted in fill->marking, and reset
+ *	under fill->lock when that is 0
  * @restore: makes mappings as they were. While it is pending it owns a
  *	reference of @shmem, and with it this structure and the module
  */

@@ -33,6 +33,8 @@
  * one: nobody can kill a kernel thread, but the VM's end waits for it.
  */
 #define ALIVE_JIFFIES	(HZ / 4)
+/* Pages that are discarded in one go. */
+#define DISCARD_BATCH	(1UL << 16)
 /* A system call that faults cannot heed a signal; it must not spin either. */
 #define SPIN_JIFFIES	(HZ / 100 ?: 1)
 
@@ -160,8 +162,7 @@ static int want_page(struct mf_fill *fill, u64 page, u32 flags)
  */
 void mf_fill_present(struct mf_fill *fill, u64 start, u64 end)
 {
-	struct mf_absent *absent = rcu_dereference_protected(fill->absent,
-					lockdep_is_held(&fill->lock));
+	struct mf_absent *absent = mf_fill_bits(fill);
 	struct mf_want *want;
 	unsigned long index;
 	unsigned int i;
@@ -385,16 +386,17 @@ void mf_fill_discard_unlock(struct mf_fill *fill, loff_t from, loff_t to)
 
 	if (!fill)
 		return;
-	absent = rcu_dereference_protected(fill->absent,
-					   lockdep_is_held(&fill->lock));
+	absent = mf_fill_bits(fill);
 	start = DIV_ROUND_UP_ULL(from, PAGE_SIZE);
 	stop = to > from ? min_t(u64, to >> PAGE_SHIFT, absent->pages) : 0;
 	while (start < stop) {
 		start = find_next_bit(absent->bits, stop, start);
-		end = find_next_zero_bit(absent->bits, stop, start);
+		end = find_next_zero_bit(absent->bits,
+					 min(stop, start + DISCARD_BATCH), start);
 		if (start < end)
 			mf_fill_present(fill, start, end);
 		start = end;
+		cond_resched();
 	}
 	mutex_unlock(&fill->lock);
 }
@@ -420,10 +422,8 @@ static struct mf_absent *absent_new(u64 pages)
  */
 int mf_fill_resize(struct mf_fill *fill, u64 pages)
 {
-	struct mf_absent *old, *absent;
+	struct mf_absent *old = mf_fill_bits(fill), *absent;
 
-	old = rcu_dereference_protected(fill->absent,
-					lockdep_is_held(&fill->lock));
 	if (old->pages >= pages)
 		return 0;
 	absent = absent_new(pages);

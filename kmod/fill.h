@@ -8,6 +8,7 @@
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/rcupdate.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 #include <linux/xarray.h>
@@ -57,7 +58,7 @@ struct mf_want {
  * @count: absent pages; under @lock, read by anybody
  * @marks: how often pages were made absent; counted when their bits are set and
  *	they are about to be taken away. Under @lock, read by anybody
- * @marking: a DEMAND is about to make pages absent
+ * @marking: so many DEMANDs are about to make pages absent; under @lock
  * @collapse: of the file; refused while @count or @marking
  * @aborted: they will not come; never reset
  * @wants: by page number; its spinlock protects all that follows
@@ -83,15 +84,14 @@ struct mf_want {
  * was missing may have come since.
  *
  * Lock order: inode lock of ours -> @lock -> inode lock of the shmem file ->
- * folio lock; the spinlock of @wants is innermost but for wait queues. Without
- * @lock: inode lock of ours -> mmap_lock of others (collapse.c).
+ * folio lock; the spinlock of @wants is innermost but for wait queues.
  */
 struct mf_fill {
 	struct mutex lock;
 	struct mf_absent __rcu *absent;
 	u64 count;
 	unsigned long marks;
-	bool marking;
+	unsigned int marking;
 	struct mf_collapse *collapse;
 	bool aborted;
 
@@ -111,6 +111,13 @@ static inline struct mf_fill *mf_fill_of(const struct mf_ram *ram)
 {
 	/* Pairs with mf_fill_make(). */
 	return smp_load_acquire(&ram->fill);
+}
+
+/* The bits, for who holds the lock. */
+static inline struct mf_absent *mf_fill_bits(struct mf_fill *fill)
+{
+	return rcu_dereference_protected(fill->absent,
+					 lockdep_is_held(&fill->lock));
 }
 
 /* The fill of a file some of whose pages are absent, else NULL. */
@@ -159,7 +166,7 @@ int mf_fill_wait(struct mf_ram *ram, pgoff_t start, pgoff_t end, bool write);
 struct mf_fill *mf_fill_lock(struct mf_ram *ram);
 void mf_fill_discard_unlock(struct mf_fill *fill, loff_t from, loff_t to);
 
-/* For serve.c: all under fill->lock. */
+/* For demand.c and serve.c: all under fill->lock. */
 struct mf_fill *mf_fill_make(struct mf_ram *ram);
 int mf_fill_resize(struct mf_fill *fill, u64 pages);
 void mf_fill_present(struct mf_fill *fill, u64 start, u64 end);

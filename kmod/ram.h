@@ -33,8 +33,8 @@ struct mf_track;
  * Lifetime: owned by @shmem. The inode of ours owns one reference of @shmem,
  * each mapping another. Lock order: session->lock -> inode lock of ours ->
  * fill->lock -> inode lock of @shmem -> folio lock; mmap_lock -> folio lock (see
- * map.c, clean.c); inode lock of ours -> mmap_lock of other processes
- * (collapse.c), so no user memory is faulted in under that inode lock.
+ * map.c, clean.c). No user memory is faulted in under that inode lock: to bring
+ * it, if it is absent, takes the lock.
  * MADV_REMOVE takes fill->lock with none of them held, but with the freeze
  * protection of the hidden filesystem, which others take after it: no deadlock,
  * for nobody can freeze what is mounted nowhere.

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Serving absent pages: the session that marks them, hears who wants them,
- * and brings them.
+ * Serving absent pages: the session that hears who wants them, and brings
+ * them. How they become absent: demand.c.
  */
 #include <linux/bvec.h>
-#include <linux/falloc.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
@@ -13,10 +12,8 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/uio.h>
-#include <linux/vmalloc.h>
 
 #include "compat/fs.h"
-#include "compat/mm.h"
 #include "fill.h"
 #include "ram.h"
 #include "serve.h"
@@ -25,25 +22,6 @@
 
 /* Pages that are filled with the locks held once: as many as make 2 MB. */
 #define FILL_BATCH	512
-/* Pages that are marked with the locks held once: 256 MB. */
-#define MARK_BATCH	(1UL << 16)
-
-static struct mf_absent *absent_of(struct mf_fill *fill)
-{
-	return rcu_dereference_protected(fill->absent,
-					 lockdep_is_held(&fill->lock));
-}
-
-/* Both locks that keep a file's absent pages as they are, ours to change. */
-static int lock_file(struct mf_member *member)
-{
-	return down_write_killable(&file_inode(member->file)->i_rwsem);
-}
-
-static void unlock_file(struct mf_member *member)
-{
-	inode_unlock(file_inode(member->file));
-}
 
 /* Becoming the server. */
 
@@ -57,7 +35,15 @@ static void tell_again(struct mf_fill *fill)
 	list_splice_init(&fill->told, &fill->untold);
 }
 
-static int take_over(struct mf_session *session, struct mf_fill *fill, u32 ram)
+/**
+ * mf_serve_take - become the server of a file
+ * @session: who
+ * @fill: of the file; its lock is held
+ * @ram: number of the file in the session
+ *
+ * Return: 0, or -EBUSY if another session is.
+ */
+int mf_serve_take(struct mf_session *session, struct mf_fill *fill, u32 ram)
 {
 	int err = 0;
 
@@ -74,6 +60,24 @@ static int take_over(struct mf_session *session, struct mf_fill *fill, u32 ram)
 	return err;
 }
 
+/**
+ * mf_serve_done - there is nothing to serve
+ * @session: which may be the server
+ * @fill: of a file no page of which is absent; its lock is held
+ */
+void mf_serve_done(struct mf_session *session, struct mf_fill *fill)
+{
+	xa_lock(&fill->wants);
+	if (fill->server == session)
+		fill->server = NULL;
+	xa_unlock(&fill->wants);
+}
+
+/**
+ * mf_serve_leave - the session ends: others may serve the file
+ * @session: which may be the server
+ * @member: the file
+ */
 void mf_serve_leave(struct mf_session *session, struct mf_member *member)
 {
 	struct mf_fill *fill = mf_fill_of(member->ram);
@@ -90,186 +94,7 @@ void mf_serve_leave(struct mf_session *session, struct mf_member *member)
 	mutex_unlock(&fill->lock);
 }
 
-/* Marking. */
-
-/*
- * A page of a large folio is about to be taken out of it, which zeroes it in
- * its place. Who has found it present, with the folio locked, must have mapped
- * it by then: what is unmapped first is unmapped without that lock, and to take
- * it out later can fail to split the folio, and then unmaps nothing.
- */
-static void wait_for_mappers(struct mf_ram *ram, u64 page)
-{
-	struct folio *folio = mf_filemap_get(mf_ram_mapping(ram), page);
-
-	if (!folio)
-		return;
-	if (folio_test_large(folio)) {
-		folio_lock(folio);
-		folio_unlock(folio);
-	}
-	folio_put(folio);
-}
-
-/*
- * Pages [@start, @end) whose bits are in @bitmap (bit 0 is @start) become
- * absent. First the bits, then wait for who has looked at them before and maps
- * a page now, then take the pages away.
- */
-static void mark(struct mf_ram *ram, struct mf_fill *fill, u64 start, u64 end,
-		 const unsigned long *bitmap)
-{
-	struct mf_absent *absent = absent_of(fill);
-	u64 base = start, from, to, new = 0;
-
-	for (from = start; from < end; from++) {
-		if (test_bit(from - base, bitmap) &&
-		    !test_and_set_bit(from, absent->bits))
-			new++;
-	}
-	if (!new)
-		return;
-	WRITE_ONCE(fill->count, fill->count + new);
-	/* Pairs with mf_fill_marks(). */
-	smp_store_release(&fill->marks, fill->marks + 1);
-	synchronize_rcu_expedited();
-
-	for (from = start; from < end; from = to) {
-		from = base + find_next_bit(bitmap, end - base, from - base);
-		to = base + find_next_zero_bit(bitmap, end - base, from - base);
-		if (from >= end)
-			break;
-		/* Folios that go as a whole are unmapped under their lock. */
-		wait_for_mappers(ram, from);
-		wait_for_mappers(ram, to - 1);
-		file_start_write(ram->shmem);
-		ram->shmem_fops->fallocate(ram->shmem, FALLOC_FL_PUNCH_HOLE |
-					   FALLOC_FL_KEEP_SIZE,
-					   from << PAGE_SHIFT,
-					   (to - from) << PAGE_SHIFT);
-		file_end_write(ram->shmem);
-	}
-}
-
-/*
- * From before the first page is absent no mapping can be collapsed. Not under
- * fill->lock, which MADV_REMOVE takes while collapse.c waits for it.
- */
-static int begin_marking(struct mf_ram *ram, struct mf_fill *fill)
-{
-	bool refused;
-
-	mutex_lock(&fill->lock);
-	fill->marking = true;
-	/* And stays so, since we are marking. */
-	refused = fill->count;
-	mutex_unlock(&fill->lock);
-	return refused ? 0 : mf_collapse_refuse(&ram->collapse);
-}
-
-static void end_marking(struct mf_fill *fill)
-{
-	fill->marking = false;
-	if (!fill->count)
-		mf_collapse_allow(fill->collapse);
-}
-
-static int become_server(struct mf_session *session, struct mf_member *member,
-			 struct migrate_fast_demand *arg, u64 pages,
-			 const unsigned long *bitmap)
-{
-	u64 start = arg->start, end = arg->start + pages, next;
-	struct inode *inode = file_inode(member->file);
-	struct mf_fill *fill;
-	int err = 0;
-
-	if (DIV_ROUND_UP_ULL(i_size_read(inode), PAGE_SIZE) != member->pages)
-		return -ESTALE;
-	fill = mf_fill_make(member->ram);
-	if (IS_ERR(fill))
-		return PTR_ERR(fill);
-	if (bitmap)
-		err = begin_marking(member->ram, fill);
-	mutex_lock(&fill->lock);
-	if (fill->aborted)
-		err = -ECANCELED;
-	else if (!err)
-		err = mf_fill_resize(fill, member->pages);
-	if (!err)
-		err = take_over(session, fill, arg->ram);
-	for (; !err && bitmap && start < end; start = next) {
-		next = min_t(u64, end, start + MARK_BATCH);
-		mark(member->ram, fill, start, next,
-		     bitmap + (start - arg->start) / BITS_PER_LONG);
-		if (next < end && signal_pending(current))
-			err = -EINTR;
-		cond_resched();
-	}
-	arg->absent = fill->count;
-	end_marking(fill);
-	/* Nothing to serve. */
-	if (!fill->count) {
-		xa_lock(&fill->wants);
-		if (fill->server == session)
-			fill->server = NULL;
-		xa_unlock(&fill->wants);
-	}
-	trace_migrate_fast_demand(inode->i_ino, arg->start, pages, fill->count,
-				  err);
-	mutex_unlock(&fill->lock);
-	return err;
-}
-
-/*
- * The caller's bitmap, all of it: a bad address marks nothing. NULL: there is
- * none, or not a bit in it (the range can be empty, at the end of the file).
- */
-static unsigned long *copy_bitmap(u64 user, u64 pages)
-{
-	size_t bytes = BITS_TO_LONGS(pages) * sizeof(long);
-	unsigned long *bitmap;
-
-	if (!user || !pages)
-		return NULL;
-	bitmap = __vmalloc(bytes, GFP_KERNEL_ACCOUNT);
-	if (!bitmap)
-		return ERR_PTR(-ENOMEM);
-	if (copy_from_user(bitmap, u64_to_user_ptr(user), bytes)) {
-		vfree(bitmap);
-		return ERR_PTR(-EFAULT);
-	}
-	return bitmap;
-}
-
-/* The ioctls; what they do and return is told in the uapi header. */
-
-int mf_session_demand(struct mf_session *session,
-		      struct migrate_fast_demand *arg)
-{
-	struct mf_member *member = mf_session_member(session, arg->ram);
-	unsigned long *bitmap;
-	u64 pages = arg->pages;
-	int err;
-
-	if (IS_ERR(member))
-		return PTR_ERR(member);
-	if (arg->flags || arg->start % BITS_PER_LONG ||
-	    !IS_ALIGNED(arg->bitmap, sizeof(u64)))
-		return -EINVAL;
-	err = mf_member_range(member, arg->start, &pages);
-	if (err)
-		return err;
-	bitmap = copy_bitmap(arg->bitmap, pages);
-	if (IS_ERR(bitmap))
-		return PTR_ERR(bitmap);
-	err = lock_file(member);
-	if (!err) {
-		err = become_server(session, member, arg, pages, bitmap);
-		unlock_file(member);
-	}
-	vfree(bitmap);
-	return err;
-}
+/* Filling. */
 
 /*
  * Bytes of absent pages [@start, @end), which do not touch pages that are
@@ -327,7 +152,7 @@ static int fill_batch(struct mf_session *session, struct mf_member *member,
 		err = -ECANCELED;
 	else if (fill->server != session)
 		err = fill->count ? -EPERM : 0;
-	absent = absent_of(fill);
+	absent = mf_fill_bits(fill);
 	/* Present, or cut off meanwhile. */
 	while (!err && arg->next < end) {
 		u64 stop = min(end, absent->pages), from, to;
@@ -369,10 +194,10 @@ static int fill_from(struct mf_session *session, struct mf_member *member,
 			return pinned ?: -EFAULT;
 		nr = pinned;
 	}
-	err = lock_file(member);
+	err = mf_member_lock(member);
 	if (!err) {
 		err = fill_batch(session, member, arg, arg->next + nr, pages);
-		unlock_file(member);
+		mf_member_unlock(member);
 	}
 	unpin_user_pages(pages, pinned);
 	return err;

@@ -74,6 +74,16 @@ struct mf_member *mf_session_member(struct mf_session *session, u32 ram)
 	return session->members[ram];
 }
 
+int mf_member_lock(struct mf_member *member)
+{
+	return down_write_killable(&file_inode(member->file)->i_rwsem);
+}
+
+void mf_member_unlock(struct mf_member *member)
+{
+	inode_unlock(file_inode(member->file));
+}
+
 /**
  * mf_member_range - check a range of pages
  * @member: the file

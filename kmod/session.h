@@ -77,6 +77,10 @@ void mf_session_free(struct mf_session *session);
 /* The member number @ram, or ERR_PTR(-ENOENT). */
 struct mf_member *mf_session_member(struct mf_session *session, u32 ram);
 
+/* The inode lock of the file, which keeps its length as it is, and what is absent. */
+int mf_member_lock(struct mf_member *member);
+void mf_member_unlock(struct mf_member *member);
+
 /* Resolve "0 means to the end" and check a range against the file. */
 int mf_member_range(const struct mf_member *member, u64 start, u64 *pages);
 

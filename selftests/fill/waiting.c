@@ -260,16 +260,30 @@ static int crashes(struct mf_vm *vm, size_t page)
 	return 1;
 }
 
+/* Where the kernel brings what is left of a process. */
+#define CORE_PATTERN	"/proc/sys/kernel/core_pattern"
+static char core_pattern[128];
+
+static int dump_to(const char *pattern)
+{
+	int fd = open(CORE_PATTERN, O_RDONLY);
+	ssize_t n = read(fd, core_pattern, sizeof(core_pattern) - 1);
+
+	close(fd);
+	return n > 0 ? mf_write_string(CORE_PATTERN, pattern) : -EIO;
+}
+
+static void dump_as_before(void)
+{
+	mf_write_string(CORE_PATTERN, core_pattern);
+}
+
 TEST_F(fill, a_core_dump_can_be_killed)
 {
-	char pattern[128] = {};
-	int fd = open("/proc/sys/kernel/core_pattern", O_RDWR);
 	bool waited;
 	pid_t pid;
 
-	ASSERT_LT(0, read(fd, pattern, sizeof(pattern) - 1));
-	ASSERT_EQ(0, mf_write_string("/proc/sys/kernel/core_pattern",
-				     "/tmp/mf-core"));
+	ASSERT_EQ(0, dump_to("/tmp/mf-core"));
 	ASSERT_EQ(64, mf_demand(&self->vm, 512, 64));
 	pid = mf_touch_start(&self->vm, crashes, 0);
 	waited = !mf_wait_waiting(&self->vm, 1);
@@ -281,8 +295,74 @@ TEST_F(fill, a_core_dump_can_be_killed)
 	kill(pid, SIGKILL);
 	EXPECT_GT(0, mf_touch_end(pid));
 	unlink("/tmp/mf-core");
-	mf_write_string("/proc/sys/kernel/core_pattern", pattern);
+	dump_as_before();
+}
+
+struct demander {
+	struct mf_vm *vm;
+	pthread_t thread;
+	long absent;
+	bool ended;
+};
+
+static void *demands(void *arg)
+{
+	struct demander *demander = arg;
+
+	demander->absent = mf_demand(demander->vm, 512, 64);
+	__atomic_store_n(&demander->ended, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* It has begun to write, and nobody reads it. */
+static bool is_dumping(pid_t pid)
+{
+	char path[64], text[128] = {};
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/wchan", pid);
+	fd = open(path, O_RDONLY);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = 0;
 	close(fd);
+	return strstr(text, "pipe_write");
+}
+
+static int wait_dumping(pid_t pid)
+{
+	unsigned long long limit = mf_ms() + MF_PATIENCE_MS;
+
+	while (!is_dumping(pid)) {
+		if (mf_ms() > limit)
+			return -ETIMEDOUT;
+		usleep(2000);
+	}
+	return 0;
+}
+
+/*
+ * A dump has the file until it has come to its end, and here that takes 3 s.
+ * DEMAND waits for it (collapse.c), and must keep nothing from others.
+ */
+TEST_F(fill, a_core_dump_holds_up_demand_only)
+{
+	struct demander demander = { .vm = &self->vm };
+	pid_t pid;
+
+	ASSERT_EQ(0, dump_to("|/bin/sleep 3"));
+	pid = mf_touch_start(&self->vm, crashes, 0);
+	EXPECT_EQ(0, wait_dumping(pid));
+	ASSERT_EQ(0, pthread_create(&demander.thread, NULL, demands,
+				    &demander));
+	usleep(300 * 1000);
+	EXPECT_FALSE(__atomic_load_n(&demander.ended, __ATOMIC_ACQUIRE));
+	EXPECT_EQ(0, ftruncate(self->vm.fd, PAGES * MF_PAGE));
+	EXPECT_EQ(1, pwrite(self->vm.fd, mf_page(&self->vm, 3), 1, 3 * MF_PAGE));
+	EXPECT_FALSE(__atomic_load_n(&demander.ended, __ATOMIC_ACQUIRE));
+	pthread_join(demander.thread, NULL);
+	EXPECT_EQ(64, demander.absent);
+	EXPECT_GT(0, mf_touch_end(pid));
+	dump_as_before();
 }
 
 /* A virtual processor in a thread, whose KVM_RUN a signal is to end. */
