@@ -5,14 +5,18 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/falloc.h>
+#include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
+#include <linux/xarray.h>
 
+#include "clean.h"
 #include "compat/mm.h"
 #include "fill.h"
+#include "lru.h"
 #include "ram.h"
 #include "serve.h"
 #include "session.h"
@@ -20,44 +24,111 @@
 
 /* Pages that are marked with the locks held once: 256 MB. */
 #define MARK_BATCH	(1UL << 16)
+/* How long it waits for who holds a page by reference. */
+#define HOLDER_JIFFIES	HZ
 
 /*
- * A page of a large folio is about to be taken out of it, which zeroes it in
- * its place. Who has found it present, with the folio locked, must have mapped
- * it by then: what is unmapped first is unmapped without that lock, and to take
- * it out later can fail to split the folio, and then unmaps nothing.
+ * Is @page in a large folio of which pages [@start, @end) are a part only?
+ *
+ * A large one can be in swap as a whole from 6.12 on. To take a part away reads
+ * that back; if it fails, all of it may go. So it is read here, or not taken
+ * away. (What is in swap as a single page, and cannot be read, is well rid of.)
+ *
+ * Return: 1, and its pages among them in *@first and *@stop; 0; -EIO; -ENOMEM.
  */
-static void wait_for_mappers(struct mf_ram *ram, u64 page)
+static int is_part(struct mf_ram *ram, u64 page, u64 start, u64 end,
+		   u64 *first, u64 *stop)
 {
-	struct folio *folio = mf_filemap_get(mf_ram_mapping(ram), page);
+	struct address_space *mapping = mf_ram_mapping(ram);
+	struct folio *folio = mf_filemap_get(mapping, page);
+	bool part = false;
 
-	if (!folio)
-		return;
+	if (!folio && xa_get_order(&mapping->i_pages, page))
+		folio = mf_ram_get_folio(ram, page);
+	if (IS_ERR_OR_NULL(folio))
+		return PTR_ERR_OR_ZERO(folio);
 	if (folio_test_large(folio)) {
+		/* Who has found the page present, with the lock, has mapped it. */
 		folio_lock(folio);
+		*first = max_t(u64, start, folio->index);
+		*stop = min_t(u64, end, folio_next_index(folio));
+		part = folio->mapping == mapping &&
+		       *stop - *first < folio_nr_pages(folio);
 		folio_unlock(folio);
 	}
 	folio_put(folio);
+	return part;
+}
+
+/*
+ * Pages [@start, @end), which are absent by their bits, are about to be taken
+ * away, @page at one end of them. Those of a folio that goes as a whole stay as
+ * they are for who holds one, by reference; folios that go so are unmapped under
+ * their lock, too. But a part of a large folio is zeroed in its place first:
+ *
+ *  - Who has found @page present, with the folio locked, must have mapped it by
+ *    then: what is unmapped first is unmapped without that lock, and to take it
+ *    out later can fail to split the folio, and then unmaps nothing.
+ *  - Who holds it (a pipe, a device, a debugger) would read zeroes. After it
+ *    was unmapped nobody can get hold of it, and who did has to let go.
+ *
+ * Return: 0; -EAGAIN somebody does not; -EINTR; -EIO; -ENOMEM.
+ */
+static int wait_for_users(struct mf_ram *ram, u64 page, u64 start, u64 end)
+{
+	struct address_space *mapping = mf_ram_mapping(ram);
+	unsigned long until = jiffies + HOLDER_JIFFIES;
+	u64 first, stop;
+	int part;
+
+	part = is_part(ram, page, start, end, &first, &stop);
+	if (part <= 0)
+		return part;
+	unmap_mapping_range(mapping, first << PAGE_SHIFT,
+			    (stop - first) << PAGE_SHIFT, 0);
+	while (mf_clean_busy(mapping, page)) {
+		if (time_after(jiffies, until))
+			return -EAGAIN;
+		mf_lru_drain();
+		if (signal_pending(current))
+			return -EINTR;
+		schedule_timeout_interruptible(1);
+	}
+	return 0;
+}
+
+/* Set the bits of a range; in @bitmap stay those that were not set before. */
+static u64 set_bits(struct mf_absent *absent, u64 start, u64 end,
+		    unsigned long *bitmap)
+{
+	u64 page, new = 0;
+
+	for (page = start; page < end; page++) {
+		if (!test_bit(page - start, bitmap))
+			continue;
+		if (test_and_set_bit(page, absent->bits))
+			__clear_bit(page - start, bitmap);
+		else
+			new++;
+	}
+	return new;
 }
 
 /*
  * Pages [@start, @end) whose bits are in @bitmap (bit 0 is @start) become
  * absent. First the bits, then wait for who has looked at them before and maps
- * a page now, then take the pages away.
+ * a page now, then take the pages away. If that does not go on, what is there
+ * still is present again.
  */
-static void mark(struct mf_ram *ram, struct mf_fill *fill, u64 start, u64 end,
-		 const unsigned long *bitmap)
+static int mark(struct mf_ram *ram, struct mf_fill *fill, u64 start, u64 end,
+		unsigned long *bitmap)
 {
-	struct mf_absent *absent = mf_fill_bits(fill);
-	u64 base = start, from, to, new = 0;
+	u64 base = start, from, to, new;
+	int err = 0;
 
-	for (from = start; from < end; from++) {
-		if (test_bit(from - base, bitmap) &&
-		    !test_and_set_bit(from, absent->bits))
-			new++;
-	}
+	new = set_bits(mf_fill_bits(fill), start, end, bitmap);
 	if (!new)
-		return;
+		return 0;
 	WRITE_ONCE(fill->count, fill->count + new);
 	/* Pairs with mf_fill_marks(). */
 	smp_store_release(&fill->marks, fill->marks + 1);
@@ -68,9 +139,14 @@ static void mark(struct mf_ram *ram, struct mf_fill *fill, u64 start, u64 end,
 		to = base + find_next_zero_bit(bitmap, end - base, from - base);
 		if (from >= end)
 			break;
-		/* Folios that go as a whole are unmapped under their lock. */
-		wait_for_mappers(ram, from);
-		wait_for_mappers(ram, to - 1);
+		if (!err)
+			err = wait_for_users(ram, from, from, to);
+		if (!err)
+			err = wait_for_users(ram, to - 1, from, to);
+		if (err) {
+			mf_fill_present(fill, from, to);
+			continue;
+		}
 		file_start_write(ram->shmem);
 		ram->shmem_fops->fallocate(ram->shmem, FALLOC_FL_PUNCH_HOLE |
 					   FALLOC_FL_KEEP_SIZE,
@@ -78,6 +154,7 @@ static void mark(struct mf_ram *ram, struct mf_fill *fill, u64 start, u64 end,
 					   (to - from) << PAGE_SHIFT);
 		file_end_write(ram->shmem);
 	}
+	return err;
 }
 
 /*
@@ -107,7 +184,7 @@ static void end_marking(struct mf_fill *fill)
 /* @bitmap: NULL, or begin_marking() was called. Under the inode lock. */
 static int become_server(struct mf_session *session, struct mf_member *member,
 			 struct migrate_fast_demand *arg, u64 pages,
-			 const unsigned long *bitmap)
+			 unsigned long *bitmap)
 {
 	u64 start = arg->start, end = arg->start + pages, next;
 	struct inode *inode = file_inode(member->file);
@@ -124,10 +201,12 @@ static int become_server(struct mf_session *session, struct mf_member *member,
 	if (!err)
 		err = mf_serve_take(session, fill, arg->ram);
 	for (; !err && bitmap && start < end; start = next) {
-		next = min_t(u64, end, start + MARK_BATCH);
-		mark(member->ram, fill, start, next,
-		     bitmap + (start - arg->start) / BITS_PER_LONG);
-		if (next < end && signal_pending(current))
+		/* Batches end where a large folio does. */
+		next = min_t(u64, end, ALIGN_DOWN(start + MARK_BATCH,
+						  MARK_BATCH));
+		err = mark(member->ram, fill, start, next,
+			   bitmap + (start - arg->start) / BITS_PER_LONG);
+		if (!err && next < end && signal_pending(current))
 			err = -EINTR;
 		cond_resched();
 	}

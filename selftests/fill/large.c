@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "fixture.h"
@@ -100,6 +101,106 @@ TEST_F(fill, one_page_of_a_mapped_one)
 	EXPECT_VERSION(1, 701);
 	EXPECT_EQ(0, is_waited_for(&self->vm, 700));
 	EXPECT_VERSION(2, 700);
+}
+
+/* A page that a pipe holds by reference, as a device does. */
+static int hold(struct mf_vm *vm, int to, size_t page)
+{
+	struct iovec page_iov = {
+		.iov_base = mf_page(vm, page), .iov_len = MF_PAGE,
+	};
+
+	return vmsplice(to, &page_iov, 1, 0) == MF_PAGE ? 0 : -errno;
+}
+
+/* What it has held all the time: 0 if that is version 1. */
+static int held(int from, size_t page)
+{
+	unsigned char bytes[MF_PAGE];
+
+	if (read(from, bytes, MF_PAGE) != MF_PAGE)
+		return -EIO;
+	return mf_stamp_differs(bytes, page, 1) < 0 ? 0 : -MF_WRONG;
+}
+
+/* If it is part of a large one, which cannot be split then, it stays. */
+TEST_F(fill, who_holds_one_keeps_it)
+{
+	bool large;
+	int ends[2];
+
+	look_at_all(&self->vm, 0, PAGES);
+	large = mapped_huge(&self->vm) == 4096;
+	ASSERT_EQ(0, pipe(ends));
+	ASSERT_EQ(0, hold(&self->vm, ends[1], 700));
+	EXPECT_EQ(large ? -EAGAIN : 101, mf_demand(&self->vm, 650, 101));
+	EXPECT_STREQ(large ? "" : "650-750", mf_absent(&self->vm));
+	if (large)
+		EXPECT_VERSION(1, 650);
+	EXPECT_EQ(0, held(ends[0], 700));
+	EXPECT_EQ(101, mf_demand(&self->vm, 650, 101));
+	EXPECT_STREQ("650-750", mf_absent(&self->vm));
+	EXPECT_EQ(0, is_waited_for(&self->vm, 700));
+	EXPECT_VERSION(1, 649);
+	EXPECT_VERSION(1, 751);
+}
+
+TEST_F(fill, who_holds_a_whole_one_keeps_it)
+{
+	int ends[2];
+
+	look_at_all(&self->vm, 0, PAGES);
+	ASSERT_EQ(0, pipe(ends));
+	ASSERT_EQ(0, hold(&self->vm, ends[1], 700));
+	EXPECT_EQ(512, mf_demand(&self->vm, 512, 512));
+	EXPECT_EQ(0, held(ends[0], 700));
+	EXPECT_EQ(0, is_waited_for(&self->vm, 700));
+}
+
+/* What was absent before stays so when nothing comes of a DEMAND. */
+TEST_F(fill, what_was_absent_stays_so)
+{
+	bool large;
+	int ends[2];
+
+	look_at_all(&self->vm, 0, PAGES);
+	large = mapped_huge(&self->vm) == 4096;
+	ASSERT_EQ(10, mf_demand(&self->vm, 100, 10));
+	ASSERT_EQ(0, pipe(ends));
+	ASSERT_EQ(0, hold(&self->vm, ends[1], 700));
+	EXPECT_EQ(large ? -EAGAIN : 910, mf_demand(&self->vm, 100, 910));
+	if (large) {
+		EXPECT_STREQ("100-109", mf_absent(&self->vm));
+		EXPECT_EQ(0, is_waited_for(&self->vm, 105));
+		EXPECT_VERSION(1, 300);
+		EXPECT_VERSION(1, 512);
+		EXPECT_VERSION(1, 1009);
+	}
+	EXPECT_EQ(0, held(ends[0], 700));
+}
+
+static void *reads_it(void *arg)
+{
+	int *end = arg;
+
+	usleep(200 * 1000);
+	*end = held(*end, 700);
+	return NULL;
+}
+
+TEST_F(fill, who_lets_go_is_waited_for)
+{
+	pthread_t thread;
+	int ends[2];
+
+	look_at_all(&self->vm, 0, PAGES);
+	ASSERT_EQ(0, pipe(ends));
+	ASSERT_EQ(0, hold(&self->vm, ends[1], 700));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, reads_it, ends));
+	EXPECT_EQ(101, mf_demand(&self->vm, 650, 101));
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, ends[0]);
+	EXPECT_EQ(0, is_waited_for(&self->vm, 700));
 }
 
 TEST_F(fill, populate_waits_for_the_one)

@@ -169,6 +169,9 @@ int demand_begin(struct demand *demand, uint64_t total)
 	for (i = 0; i < vm->rams; i++) {
 		err = mf_demand(vm->session, &vm->ram[i].mf, 0, 0,
 				demand->lacks[i], NULL);
+		if (err == -EAGAIN)
+			return fail("somebody holds pages of %s by reference (a pipe, a device), so they cannot be made absent; send again",
+				    vm->ram[i].path);
 		if (err)
 			return fail("the module cannot make pages of %s absent: %s",
 				    vm->ram[i].path, strerror(-err));

@@ -391,11 +391,17 @@ struct migrate_fast_counters {
  * DEMAND waits for collapses that are under way, and for core dumps that have
  * the file mapped.
  *
+ * Who holds a page by reference, as a pipe does after vmsplice(2), or a device,
+ * keeps what it held. If it is part of a large page that stays, DEMAND waits
+ * until he has let go, for a second at most.
+ *
  * Errors: ENOENT no such @ram; EINVAL @start not a multiple of 64, the range
  * leaves the file, @bitmap misaligned; EBUSY another session serves the file;
  * ESTALE the file has another length than at ADD; ECANCELED ABORT was called;
- * EFAULT (nothing was marked); ENOMEM; EINTR (not the server, or pages of the
- * range may not be absent yet: call again).
+ * EFAULT (nothing was marked); EAGAIN a page is held by reference, see above;
+ * ENOMEM; EIO a large page cannot be read from swap; EINTR. With these the
+ * session may not be the server, and pages of the range not be absent yet: call
+ * again.
  */
 struct migrate_fast_demand {
 	__u32 ram;
