@@ -26,6 +26,10 @@ class Resume(Scenario):
     def __init__(self, bed):
         super().__init__(bed)
         self.random = self.seeded()
+        self.anew()
+
+    def anew(self):
+        """A guest that is at work."""
         self.vm = self.guest(append="init_on_free=1")
         self.work = Work(self.vm, "writer 16 hot=1 rate=300")
 
@@ -55,9 +59,7 @@ class Resume(Scenario):
         move.nothing_left()
         left = self.vm.host.run("ls /run/migrate-fast.d 2>/dev/null").out.split()
         assert not left, f"records left: {left}"
-        caps = {cap["capability"] for cap in self.vm.qmp("query-migrate-capabilities")
-                if cap["state"]}
-        assert "x-ignore-shared" not in caps, "x-ignore-shared was left on"
+        assert "x-ignore-shared" not in self.vm.capabilities(), "x-ignore-shared was left on"
 
     def pick_up(self, twin):
         """After a failure: a guest for the tests to come, if there is one."""
@@ -241,9 +243,7 @@ class Resume(Scenario):
             done = twin.host.run(f"cd {where[0]} && {TOOL} abort --qmp {where[1]}")
             assert done.rc == 0 and "has ended already" in done.out, done
             # Nothing but the operator's word lets it run, as it was when it was stopped.
-            assert resolve(move, "--word", "source").rc == FAILED
-            assert self.vm.status() == "running"
-            self.work.guest = self.vm
+            self.taken_back(move)
 
     def another_qemu(self):
         """In the place of the one that had the VM: it must not pass for it."""
@@ -360,27 +360,44 @@ class Resume(Scenario):
             # Where the twins to come shall be.
             self.vm.ram_dir = MOUNT
 
-    def powered_off(self):
-        """The guest shuts itself down over there: what it lacks, it will never want."""
-        with self.twin_test("the guest powers itself off while memory follows it") as twin:
+    def powered_off(self, name, end=None):
+        """The guest shuts itself down over there: what it lacks, it will never want.
+
+        end: with -no-shutdown, as libvirt has it, QEMU goes on without the VM, and is told to
+        end by others: end(twin).
+        """
+        extra = [*self.vm.extra, *(["-no-shutdown"] if end else [])]
+        with self.twin_test(name, extra=extra) as twin:
             move = self.begin(twin)
             # It waits for what it lacks, and neighbours may give it up meanwhile.
             must_answer(twin)
             twin.agent.spawn("poweroff -f")
-            twin.proc.wait(120)
+            if end:
+                twin.wait_event("SHUTDOWN", 120)
+                assert twin.status() == "shutdown"
+                end(twin)
+            else:
+                twin.proc.wait(120)
             move.send.release()
             assert move.send.wait(60) == MOVED, move.text()
             assert move.recv.wait(60) == MOVED, move.text()
             result = move.result()
-            assert result["result"] == "moved" and result["postcopy"]["ended"], move.text()
-            sent = result["postcopy"]["pulled"] + result["postcopy"]["pushed"]
-            assert sent < result["postcopy"]["stale"], "all had come before that"
-            for tool in (move.send, move.recv):
-                assert "powered it off" in tool.output, move.text()
+            assert result["result"] == "moved", move.text()
+            assert result["postcopy"].get("ended", False) == (not twin.proc.running), result
+            if not twin.proc.running:
+                sent = result["postcopy"]["pulled"] + result["postcopy"]["pushed"]
+                assert sent < result["postcopy"]["stale"], "all had come before that"
+                for tool in (move.send, move.recv):
+                    assert "powered it off" in tool.output, move.text()
             self.vm.proc.wait(30)
             move.nothing_left()
             left = twin.host.run("ls /run/migrate-fast.d 2>/dev/null").out.split()
             assert not left, f"records left: {left}"
+
+    @staticmethod
+    def told_to_end(twin):
+        twin.host.run(f"kill -TERM {twin.pid}", check=True)
+        twin.proc.wait(30)
 
     def given_up(self):
         """abort: who waits for absent memory gets a signal, and QEMU can end."""
@@ -432,7 +449,12 @@ def main():
         resume.differs("three-stage", "lose-page")
         resume.differs("postcopy", "lose-pushed")
         resume.given_up()
-        resume.powered_off()
+        resume.powered_off("the guest powers itself off while memory follows it")
+        resume.anew()
+        resume.powered_off("the guest powers itself off, QEMU lives on", lambda twin: None)
+        resume.anew()
+        resume.powered_off("the guest powers itself off, QEMU is told to end",
+                           resume.told_to_end)
         return resume.finish()
 
 

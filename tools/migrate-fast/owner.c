@@ -88,7 +88,7 @@ int receiver_confirm(struct receiver *receiver)
 	if (vm->qmp.fd < 0 && receiver_attach(receiver, QMP_GREETING_MS))
 		return -1;
 	if (vm_query_status(vm) ||
-	    (!vm->running && !vm->resumed && vm_cont(vm)))
+	    (!vm->running && !vm->resumed && !vm->powered_off && vm_cont(vm)))
 		return -1;
 	receiver->unconfirmed = false;
 	return 0;

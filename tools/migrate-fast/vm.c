@@ -111,6 +111,8 @@ int vm_take_status(struct vm *vm, json_int_t id)
 	text = json_string_value(json_object_get(status, "status"));
 	snprintf(vm->status, sizeof(vm->status), "%s", text ? text : "?");
 	vm->running = json_is_true(json_object_get(status, "running"));
+	if (!strcmp(vm->status, "shutdown"))
+		vm->powered_off = true;
 	json_decref(status);
 	return 0;
 }
@@ -166,11 +168,14 @@ static void on_event(struct qmp *qmp, const char *name, const json_t *data)
 	if (!strcmp(name, "RESUME")) {
 		vm->running = true;
 		vm->resumed = true;
+		vm->powered_off = false;
 	}
 	if (!strcmp(name, "STOP"))
 		vm->running = false;
-	if (!strcmp(name, "SHUTDOWN"))
-		vm->powered_off = json_is_true(json_object_get(data, "guest"));
+	/* With -no-shutdown QEMU lives on, until somebody (libvirt) ends it. */
+	if (!strcmp(name, "SHUTDOWN") &&
+	    json_is_true(json_object_get(data, "guest")))
+		vm->powered_off = true;
 	if (strcmp(name, "MIGRATION"))
 		return;
 	status = json_string_value(json_object_get(data, "status"));
