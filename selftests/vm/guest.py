@@ -149,6 +149,11 @@ class Guest:
             return None
         return self.qmp("query-status")["status"]
 
+    def capabilities(self):
+        """Of migration, those that are on."""
+        return [each["capability"] for each in self.qmp("query-migrate-capabilities")
+                if each["state"]]
+
     @property
     def pid(self):
         return self.proc.pid
