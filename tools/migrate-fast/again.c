@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * migrate-fast recv --resume: takes over from a recv that has ended while
- * memory of the VM was absent. migrate-fast abort: gives such a VM up.
+ * memory of the VM was absent.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,12 +14,6 @@
 #include "say.h"
 
 #define FEATURES (MIGRATE_FAST_FEATURE_FILL | MIGRATE_FAST_FEATURE_HASH)
-
-static int no_record(const char *qmp)
-{
-	return fail("no memory of the VM at %s is absent, as far as is known here: there is nothing to resume, or to give up",
-		    qmp);
-}
 
 /* QEMU may be waiting for an absent page: then it does not answer yet. */
 #define WAITS_MS	3000
@@ -135,57 +128,8 @@ int receive_again(struct receiver *receiver)
 	int ret;
 
 	if (!record)
-		return no_record(receiver->options->qmp);
+		return -1;
 	ret = serve_again(receiver, record);
 	json_decref(record);
 	return ret;
-}
-
-static int give_up(struct vm *vm, const json_t *record)
-{
-	struct migrate_fast_absent absent;
-	uint64_t lost = 0;
-	unsigned int i;
-	int ret;
-
-	ret = record_open(record, vm);
-	if (ret == RECORD_ENDED) {
-		free(fail_take());
-		printf("The VM has ended already: nobody waits for its memory.\n");
-		return 0;
-	}
-	if (ret || vm_open_session(vm, FEATURES))
-		return -1;
-	for (i = 0; i < vm->rams; i++) {
-		int err = mf_absent(vm->session, &vm->ram[i].mf, 0, 0, NULL,
-				    &absent);
-
-		if (!err)
-			err = mf_abort(vm->session, &vm->ram[i].mf);
-		if (err)
-			return fail("the module cannot give up %s: %s",
-				    vm->ram[i].path, strerror(-err));
-		lost += absent.absent;
-	}
-	printf("The VM was given up: %llu pages of its memory will not come. Who needs one gets SIGBUS; end its QEMU.\n",
-	       (unsigned long long)lost);
-	return 0;
-}
-
-int cmd_abort(const struct options *options)
-{
-	static struct vm vm = { .session = -1, .qmp.fd = -1 };
-	json_t *record = record_find(options->qmp);
-	int ret;
-
-	vm.session = -1;
-	ret = record ? give_up(&vm, record) : no_record(options->qmp);
-	if (ret)
-		note("failed: %s", fail_text());
-	if (record && !ret)
-		record_remove(json_string_value(json_object_get(record,
-								"session")));
-	json_decref(record);
-	vm_close(&vm);
-	return ret ? EXIT_FAILED : 0;
 }

@@ -84,7 +84,9 @@ int serve_frame(struct conn *conn, const struct wire_frame *frame,
 int serve(struct receiver *receiver, int listener);
 /* door.c has let in a source; takes over the socket of @from. */
 int receiver_join(struct receiver *receiver, struct conn *from, bool pull);
-/* again.c: migrate-fast recv --resume. */
+/* receiver.c: a VM, from its source. 0, or -1 after fail(); @stage tells more. */
+int receive(struct receiver *receiver);
+/* again.c: the rest of one that is here already (recv --resume). Likewise. */
 int receive_again(struct receiver *receiver);
 
 /* placement.c: frames that carry or name pages. */

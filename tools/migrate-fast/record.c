@@ -24,7 +24,12 @@ void record_remove(const char *session)
 
 json_t *record_find(const char *qmp)
 {
-	return keep_find(qmp, PURPOSE);
+	json_t *record = keep_find(qmp, PURPOSE);
+
+	if (!record)
+		fail("no memory of the VM at %s is absent, as far as is known here: there is nothing to resume, or to give up",
+		     qmp);
+	return record;
 }
 
 void record_forget_others(const struct receiver *receiver)
@@ -32,7 +37,7 @@ void record_forget_others(const struct receiver *receiver)
 	const char *session;
 	json_t *other;
 
-	while ((other = record_find(receiver->options->qmp))) {
+	while ((other = keep_find(receiver->options->qmp, PURPOSE))) {
 		session = json_string_value(json_object_get(other, "session"));
 		if (session && strcmp(session, receiver->session))
 			record_remove(session);

@@ -22,14 +22,14 @@ void record_remove(const char *session);
  * what they lacked.
  */
 void record_forget_others(const struct receiver *receiver);
-/* The one of the QEMU at @qmp; NULL, without fail(), if there is none. */
+/* The one of the QEMU at @qmp; NULL after fail() if there is none. */
 json_t *record_find(const char *qmp);
 /* When the VM was known to be there, by ram_now(). */
 uint64_t record_since(const json_t *record);
 /*
  * Opens the RAM files that it names, if the QEMU is still there that had them
- * then: another one, of the same command line, has nothing of the VM. 0, or -1 after fail(); RECORD_ENDED, after
- * fail() too, if its VM has ended.
+ * then: another one, of the same command line, has nothing of the VM. 0, or -1
+ * after fail(); RECORD_ENDED, after fail() too, if its VM has ended.
  */
 #define RECORD_ENDED 1
 int record_open(const json_t *record, struct vm *vm);
