@@ -110,7 +110,7 @@ ROWS.append(Row("modes", "modes-precopy-finished",
 # QEMU copies everything once before it goes over to post-copy, as these do. A guest none of
 # whose memory has come before it must stand more, and the table tells how much more.
 CLIENTS = {"postcopy": (), **dict.fromkeys(("three-stage", "hybrid", "auto"),
-                                           (("silence", "gap_ms"), ("work-lost", "lost")))}
+                                           (("silence", "gap_ms"), ("work-lost", "lost_ms")))}
 for mode, clients in CLIENTS.items():
     ROWS.append(Row("modes", f"modes-{mode}-more",
                     f"{mode}, guest writes twice the link's rate: sent more than twice",

@@ -11,8 +11,9 @@ through the service network. Taken for each move, from outside, the same way for
   gap_ms  the longest time in which no client of redis got an answer. The clients stay
           connected. This is the downtime and all that the guest and the network need to
           come back, and whatever else delays answers while pages are copied
-  lost    answers that the clients did not get in time: in each 100 ms from the order until
-          the end, how many are missing to what is usual, all together
+  lost_ms work that was lost: how many answers the clients did not get in time, in each
+          100 ms from the order until the end, as the time in which they get as many
+          otherwise. As a number it would tell how busy redis was before that move
   writes  pages that the guest has written, per second: less than it was asked for if it got
           no processor, as on a host that has much to do
   served  that is, the answers in each 100 ms, from MARGIN before the order until MARGIN
@@ -50,8 +51,8 @@ def served(load, began, ended):
 
 
 def lost(slices, usual):
-    """Answers missing in each slice, added up."""
-    return sum(max(usual * SLICE - got, 0) for got in slices)
+    """Seconds of the usual work that are missing in the slices, added up."""
+    return sum(max(SLICE - got / usual, 0) for got in slices)
 
 
 class Subject:
@@ -103,6 +104,8 @@ class Subject:
         before = self.load.requests
         time.sleep(MARGIN)
         usual = (self.load.requests - before) / (time.monotonic() - quiet)
+        if not usual:
+            raise Failed(f"redis has answered nobody in {MARGIN} s")
         forget_events(self.vm)
         before, written = sent(self.hosts), self.work.ops
         began, ended, told = way(self.vm, twin)
@@ -113,7 +116,7 @@ class Subject:
         self.take(name, bytes=wire, ms=round(1000 * (ended - began)),
                   gap_ms=round(1000 * gap), gap_at_ms=round(1000 * (since - ended)),
                   writes=round(written / (ended - began)),
-                  lost=round(lost(served(self.load, began, ended), usual)),
+                  lost_ms=round(1000 * lost(served(self.load, began, ended), usual)),
                   served=" ".join(map(str, served(self.load, began - MARGIN, ended + MARGIN))),
                   usual=round(usual, 1), **told)
         moved = told["finished"]

@@ -5,7 +5,7 @@ import statistics
 # Heading, sample, what a unit of the table is in those of the sample.
 COLUMNS = (("finished", "finished", 1), ("time s", "ms", 1000), ("MB", "bytes", 1e6),
            ("pages", "pages", 1), ("downtime ms", "downtime_ms", 1), ("silence ms", "gap_ms", 1),
-           ("answers lost", "lost", 1), ("writes/s", "writes", 1))
+           ("work lost s", "lost_ms", 1000), ("writes/s", "writes", 1))
 
 
 def show(lines, left=1):
