@@ -74,27 +74,32 @@ static int is_part(struct mf_ram *ram, u64 page, u64 start, u64 end,
  *
  * Return: 0; -EAGAIN somebody does not; -EINTR; -EIO; -ENOMEM.
  */
-static int wait_for_users(struct mf_ram *ram, u64 page, u64 start, u64 end)
+static int wait_for_users(struct mf_ram *ram, struct mf_fill *fill, u64 page,
+			  u64 start, u64 end)
 {
 	struct address_space *mapping = mf_ram_mapping(ram);
 	unsigned long until = jiffies + HOLDER_JIFFIES;
 	u64 first, stop;
-	int part;
+	int part, err = 0;
 
 	part = is_part(ram, page, start, end, &first, &stop);
 	if (part <= 0)
 		return part;
 	unmap_mapping_range(mapping, first << PAGE_SHIFT,
 			    (stop - first) << PAGE_SHIFT, 0);
-	while (mf_clean_busy(mapping, page)) {
-		if (time_after(jiffies, until))
-			return -EAGAIN;
+	while (!err && mf_clean_busy(mapping, page)) {
+		/* Readers of our own take no new ones. */
+		WRITE_ONCE(fill->settling, true);
 		mf_lru_drain();
-		if (signal_pending(current))
-			return -EINTR;
-		schedule_timeout_interruptible(1);
+		if (time_after(jiffies, until))
+			err = -EAGAIN;
+		else if (signal_pending(current))
+			err = -EINTR;
+		else
+			schedule_timeout_interruptible(1);
 	}
-	return 0;
+	WRITE_ONCE(fill->settling, false);
+	return err;
 }
 
 /* Set the bits of a range; in @bitmap stay those that were not set before. */
@@ -140,9 +145,9 @@ static int mark(struct mf_ram *ram, struct mf_fill *fill, u64 start, u64 end,
 		if (from >= end)
 			break;
 		if (!err)
-			err = wait_for_users(ram, from, from, to);
+			err = wait_for_users(ram, fill, from, from, to);
 		if (!err)
-			err = wait_for_users(ram, to - 1, from, to);
+			err = wait_for_users(ram, fill, to - 1, from, to);
 		if (err) {
 			mf_fill_present(fill, from, to);
 			continue;

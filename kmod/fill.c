@@ -356,6 +356,22 @@ int mf_fill_wait(struct mf_ram *ram, pgoff_t start, pgoff_t end, bool write)
 	return err;
 }
 
+/**
+ * mf_fill_give_way - wait until no DEMAND waits for who holds pages
+ * @ram: the file
+ *
+ * Context: may sleep, as long as DEMAND waits at most, but not if a signal is
+ * pending; nothing of the file is held.
+ */
+void mf_fill_give_way(const struct mf_ram *ram)
+{
+	struct mf_fill *fill = mf_fill_of(ram);
+
+	while (unlikely(fill) && READ_ONCE(fill->settling) &&
+	       !signal_pending(current))
+		schedule_timeout_interruptible(1);
+}
+
 /* Discarding. */
 
 /**

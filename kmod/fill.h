@@ -60,6 +60,7 @@ struct mf_want {
  *	they are about to be taken away. Under @lock, read by anybody
  * @marking: so many DEMANDs are about to make pages absent; under @lock
  * @collapse: of the file; refused while @count or @marking
+ * @settling: a DEMAND waits for who holds pages by reference; read by anybody
  * @aborted: they will not come; never reset
  * @wants: by page number; its spinlock protects all that follows
  * @untold: of @wants, those that the server has not read, oldest first
@@ -93,6 +94,7 @@ struct mf_fill {
 	unsigned long marks;
 	unsigned int marking;
 	struct mf_collapse *collapse;
+	bool settling;
 	bool aborted;
 
 	struct xarray wants;
@@ -161,6 +163,12 @@ static inline bool mf_fill_absent(const struct mf_ram *ram, pgoff_t index)
 /* Waiting. */
 vm_fault_t mf_fill_fault(struct mf_ram *ram, struct vm_fault *vmf);
 int mf_fill_wait(struct mf_ram *ram, pgoff_t start, pgoff_t end, bool write);
+
+/*
+ * For who reads pages by reference, before he takes the first one: who does so
+ * again and again would have a DEMAND wait in vain.
+ */
+void mf_fill_give_way(const struct mf_ram *ram);
 
 /* Discarding: see ram.c. */
 struct mf_fill *mf_fill_lock(struct mf_ram *ram);

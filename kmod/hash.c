@@ -259,6 +259,7 @@ static int hash_range(struct hash_call *call, u64 end)
 	struct mf_run *run = call->runs;
 	int nr, err = 0;
 
+	mf_fill_give_way(call->ram);
 	nr = mf_runs_get(call->ram, call->next, end, run, HASH_BATCH);
 	if (nr < 0)
 		return nr;

@@ -23,6 +23,7 @@
 #include <net/sock.h>
 
 #include "compat/sock.h"
+#include "fill.h"
 #include "ram.h"
 #include "run.h"
 #include "send.h"
@@ -169,6 +170,8 @@ static s64 collect_range(struct send_call *call, struct mf_ram *ram, u64 from,
 	pgoff_t end = min_t(u64, DIV_ROUND_UP_ULL(to, PAGE_SIZE), start + room);
 	int i, nr;
 
+	if (!call->nr_runs)
+		mf_fill_give_way(ram);
 	nr = mf_runs_get(ram, start, end, runs, room);
 	if (nr < 0)
 		return nr;
