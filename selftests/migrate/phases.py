@@ -344,7 +344,8 @@ class Phases(Scenario):
         else:
             check_order(move.vm, [[], ["STOP", "RESUME"]])
         self.work.verify()
-        assert "x-ignore-shared" not in self.vm.capabilities(), move.text()
+        assert "x-ignore-shared" not in self.vm.capabilities(), \
+            f"x-ignore-shared was left on\n{move.text()}"
         move.nothing_left()
         move.no_records()
 

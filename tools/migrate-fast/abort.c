@@ -4,6 +4,7 @@
  * not come.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "options.h"
