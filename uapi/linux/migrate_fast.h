@@ -233,7 +233,8 @@ struct migrate_fast_digest {
  *
  * No page is copied to user space and holes are not filled. A page that is
  * written meanwhile gives the digest of no moment in particular, but is
- * dirty afterwards. Swapped pages are read back.
+ * dirty afterwards. Swapped pages are read back. Waits for a DEMAND of the
+ * file that waits for others, a second at most.
  *
  * Errors: ENOENT no such @ram; EINVAL the range leaves the file, @max is 0,
  * @digests misaligned, @seed without XXH64; EFAULT; EIO a page could not be
@@ -296,6 +297,9 @@ struct migrate_fast_segment {
  * for a stopped VM until the peer has acknowledged all. Holes are sent as
  * zeroes and not filled. What DEMAND takes while it is on its way goes as it
  * was, or as zeroes.
+ *
+ * Waits for a DEMAND of a file that waits for others, a second at most, with
+ * DONTWAIT too: that is about the peer.
  *
  * Success with fewer bytes than asked for means: the socket is full
  * (DONTWAIT), a signal came, or an error came after some bytes; the next call
