@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../store/command.h"
 #include "address.h"
 #include "hello.h"
 #include "loop.h"
@@ -287,6 +288,7 @@ static void usage(FILE *out)
 	      "  check     is this host, is this VM ready?\n"
 	      "  resolve   after a lost connection: where does the VM run?\n"
 	      "  abort     give up a VM here whose memory will never be complete\n"
+	      "  store     where VMs that come here find pages that need not travel\n"
 	      "\n"
 	      "Example, from host1 to host2:\n"
 	      "  host2# qemu-system-x86_64 ... -qmp unix:/run/vm1.qmp,server=on,wait=off -incoming defer\n"
@@ -386,6 +388,10 @@ int main(int argc, char **argv)
 		say_set(options.json);
 		loop_signals();
 		return command->run(&options);
+	}
+	if (argc > 1 && !strcmp(argv[1], "store")) {
+		loop_signals();
+		return store_main(argc - 1, argv + 1);
 	}
 	if (argc > 1)
 		fprintf(stderr, "migrate-fast: \"%s\" is no command\n", argv[1]);

@@ -1,0 +1,310 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""The page store on its own: sources come and go, change, break; crashes; bad input.
+
+What a page is taken from is compared again when it is taken (see migrate/): here an index
+must say what its source holds, or say that it is not whole.
+"""
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# pylint: disable=wrong-import-position
+from vm.ktap import Tests
+
+TOP = os.environ.get("MF_TOP") or os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
+TOOL = os.path.join(TOP, "build/tools/migrate-fast")
+REPEAT = int(os.environ.get("MF_REPEAT", "1"))
+PAGE = 4096
+
+
+class Store:
+    """A store in a folder of its own, and the tool that works on it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.dir = os.path.join(folder, "store")
+
+    def start(self, command, *args, **how):
+        return subprocess.Popen([TOOL, "store", command, f"--store={self.dir}", *args],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
+
+    def run(self, command, *args, status=0, text=None, **how):
+        """Standard output, or with @text both, in which it must occur."""
+        with self.start(command, *args, text=True, **how) as process:
+            out, err = process.communicate(timeout=120)
+        assert process.returncode == status, (command, args, process.returncode, out, err)
+        assert text is None or text in out + err, f"no {text!r} in {out!r}, {err!r}"
+        return out + err if text else out
+
+    def list(self):
+        return {source["name"]: source for source in json.loads(self.run("list", "--json"))}
+
+    def counted(self, name):
+        return json.loads(self.run("stat", "--json", name))
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def image(self, name, pages, holes=0):
+        """A raw image: random pages, then nothing."""
+        path = os.path.join(self.folder, name)
+        with open(path, "wb") as file:
+            file.write(os.urandom(pages * PAGE))
+            file.truncate((pages + holes) * PAGE)
+        return path
+
+
+def write(path, at, data):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+def sources(store):
+    """Raw, qcow2 and page file hold the same; each is counted right."""
+    raw = store.image("a,b.raw", 3000, 500)
+    write(raw, 100 * PAGE, bytes(PAGE))
+    write(raw, 200 * PAGE, open(raw, "rb").read(PAGE))
+    store.run("add", raw, status=1, text="is no name")
+    store.run("add", "--name=r", raw)
+    qcow2 = os.path.join(store.folder, "c,d.qcow2")
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, qcow2], check=True)
+    store.run("add", "--name=q", qcow2, status=1, text="--format=qcow2")
+    store.run("add", "--format=qcow2", "--name=q", qcow2)
+    for name in ("r", "q"):
+        counted = store.counted(name)
+        assert (counted["blocks"], counted["zero"], counted["differ"]) == (3500, 501, 2998), \
+            counted
+
+
+def names(store):
+    """Who is named wrongly is told, and nothing is done."""
+    raw = store.image("x.raw", 10)
+    store.run("add", raw)
+    store.run("add", raw, status=1, text="in the store already")
+    store.run("add", "--name=y", raw)
+    store.run("add", "--name=../z", raw, status=1, text="is no name")
+    store.run("add", "--name=-z", raw, status=1, text="is no name")
+    store.run("add", "--name=n", raw, raw, status=2)
+    store.run("add", status=2)
+    store.run("add", os.path.join(store.folder, "nothing"), status=1, text="No such file")
+    store.run("add", store.folder, status=1, text="neither a file nor a block device")
+    store.run("remove", "x", "nix", status=1, text='no source "nix"')
+    assert sorted(store.list()) == ["x", "y"]
+    store.run("remove", "x", "y", "x")
+    assert not store.list()
+    assert sorted(os.listdir(store.dir)) == ["lock", "store.json"], os.listdir(store.dir)
+
+
+def changes(store):
+    """What has changed is read again, and only that is written; growing, shrinking too."""
+    raw = store.image("x.raw", 3000)
+    store.run("add", raw)
+    assert "not changed" in store.run("update")
+    write(raw, 700 * PAGE, os.urandom(10 * PAGE))
+    write(raw, 2000 * PAGE, bytes(PAGE))
+    assert store.list()["x"]["state"] == "changed"
+    store.run("check", status=1, text="11 of its 3000 pages")
+    store.run("update", text=" 11 changed")
+    store.run("check", text="0 pages differ")
+    with open(raw, "ab") as file:
+        file.write(os.urandom(600 * PAGE + 5))
+    store.run("update", text=" 600 changed")
+    assert store.counted("x")["differ"] == 3599
+    os.truncate(raw, 1000 * PAGE)
+    store.run("update", text=" 2599 changed")
+    assert store.counted("x") == {"source": "x", "blocks": 1000, "zero": 0, "differ": 1000}
+    store.run("check", text="0 pages differ")
+    os.unlink(raw)
+    assert store.list()["x"]["state"] == "gone"
+    store.run("update", text="is gone")
+    store.run("check", status=1, text="its file is gone")
+    store.run("gc", text="1 sources forgotten")
+    assert not store.list()
+    assert sorted(os.listdir(store.dir)) == ["lock", "store.json"], os.listdir(store.dir)
+
+
+def often(store):
+    """A page that fills the disk does not fill the index."""
+    raw = os.path.join(store.folder, "x.raw")
+    with open(raw, "wb") as file:
+        file.write(b"\xff" * PAGE * 5000)
+    store.run("add", raw)
+    source = store.list()["x"]
+    assert source["places"] == 8, source
+    assert store.counted("x")["differ"] == 1
+
+
+def broken(store):
+    """Any byte that is other than written, or is not there, is found; then it is mended."""
+    raw = store.image("x.raw", 2000)
+    store.run("add", raw)
+    good = open(store.path("1.index"), "rb").read()
+    seal = open(store.path("1.index.seal"), "rb").read()
+
+    def spoiled(what):
+        store.run("check", status=1, text="not whole")
+        store.run("stat", status=1, text="not whole")
+        store.run("export", "-", status=1, text="not whole")
+        store.run(what[0], *what[1:])
+        store.run("check", text="0 pages differ")
+
+    for _ in range(5 * REPEAT):
+        at = random.randrange(len(good))
+        write(store.path("1.index"), at, bytes([good[at] ^ 1 << random.randrange(8)]))
+        spoiled(("check", "--rebuild"))
+        good = open(store.path("1.index"), "rb").read()
+    os.truncate(store.path("1.index"), len(good) // 2)
+    assert store.list()["x"]["state"] == "broken"
+    spoiled(("update",))
+    write(store.path("1.index.seal"), 25, b"f" if seal[25:26] == b"0" else b"0")
+    spoiled(("update",))
+    os.unlink(store.path("1.index.seal"))
+    spoiled(("update",))
+    os.unlink(store.path("1.index"))
+    assert store.list()["x"]["state"] == "broken"
+    store.run("update")
+    store.run("check", text="0 pages differ")
+
+
+def damaged(store):
+    """A list that cannot be read, or is of a newer release: nothing is touched."""
+    raw = store.image("x.raw", 10)
+    store.run("add", raw)
+    text = open(store.path("store.json"), encoding="utf8").read()
+    for bad, why in ((text[:-20], "is damaged"), ("[]", "is damaged"), ("", "is damaged"),
+                     (text.replace('"raw"', '"cooked"'), "is damaged"),
+                     (text.replace('"version": 1', '"version": 2'), "newer release")):
+        with open(store.path("store.json"), "w", encoding="utf8") as file:
+            file.write(bad)
+        for command in ("list", "stat", "check", "update", "gc"):
+            store.run(command, status=1, text=why)
+        store.run("add", raw, status=1, text=why)
+        assert open(store.path("store.json"), encoding="utf8").read() == bad
+    with open(store.path("store.json"), "w", encoding="utf8") as file:
+        file.write(text)
+    store.run("check", text="0 pages differ")
+
+
+def two(store):
+    """Of two who change it the second is told; who only reads is not kept."""
+    raw = store.image("x.raw", 10)
+    store.run("add", raw)
+    with store.start("import", "--name=slow", "-", stdin=subprocess.PIPE) as slow:
+        deadline = time.monotonic() + 20
+        while f"{slow.pid}\n" != open(store.path("lock"), encoding="utf8").read():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        store.run("update", status=1, text=f"process {slow.pid} changes")
+        store.run("check", text="0 pages differ")
+        # It waits for a pipe, and can be told to end.
+        slow.send_signal(signal.SIGINT)
+        assert slow.wait(10) == 1
+        assert b"cancelled" in slow.stderr.read()
+    assert sorted(store.list()) == ["x"]
+
+
+def killed(store):
+    """Killed at any time it leaves what is whole, or said not to be."""
+    raw = store.image("x.raw", 20000)
+    store.run("add", raw)
+    for _ in range(10 * REPEAT):
+        for _ in range(50):
+            write(raw, random.randrange(20000) * PAGE, os.urandom(PAGE))
+        with store.start("update") as process:
+            time.sleep(random.uniform(0, 0.15))
+            process.kill()
+        state = store.list()["x"]["state"]
+        assert state in ("ready", "changed", "broken", "not-indexed"), state
+        store.run("update")
+        store.run("check", text="0 pages differ")
+    with store.start("add", "--name=y", raw) as process:
+        time.sleep(0.03)
+        process.kill()
+    store.run("gc")
+    store.run("remove", *store.list())
+    assert sorted(os.listdir(store.dir)) == ["lock", "store.json"], os.listdir(store.dir)
+
+
+def exported(store):
+    """Pages go to another store and are all there, each once; what is cut off is found."""
+    raw = store.image("x.raw", 1000, 100)
+    write(raw, 10 * PAGE, open(raw, "rb").read(20 * PAGE))
+    other = store.image("y.raw", 300)
+    write(other, 0, open(raw, "rb").read(100 * PAGE))
+    store.run("add", raw, other)
+    file = os.path.join(store.folder, "pages")
+    store.run("export", file, text="1190 pages")
+    store.run("export", file, status=1, text="File exists")
+    there = Store(os.path.join(store.folder))
+    there.dir += "2"
+    there.run("import", file)
+    assert there.counted("pages")["differ"] == 1192
+    data = open(file, "rb").read()
+    for bad in (data[:-PAGE], data[:-100], data[:PAGE], b"", data[PAGE:],
+                data[:5 * PAGE] + b"x" + data[5 * PAGE + 1:], data + bytes(PAGE)):
+        with open(os.path.join(store.folder, "bad"), "wb") as spoiled:
+            spoiled.write(bad)
+        there.run("import", os.path.join(store.folder, "bad"), status=1)
+    with store.start("export", "-", "x") as out:
+        with there.start("import", "--name=x", "-", stdin=out.stdout) as process:
+            assert process.wait(60) == 0
+    there.run("import", "-", status=1, text="--name", stdin=subprocess.DEVNULL)
+    assert sorted(there.list()) == ["pages", "x"]
+    there.run("check")
+    # A page that was written since is not exported as what it was.
+    write(raw, 500 * PAGE, os.urandom(PAGE))
+    os.unlink(file)
+    store.run("export", file, "x", text="989 pages")
+
+
+def full(store):
+    """A disk that is full: said so, nothing is left behind, the rest goes on."""
+    raw = store.image("x.raw", 40000)
+    script = (f"mount -t tmpfs -o size=512k none {store.dir} && "
+              f"{TOOL} store add --store={store.dir} {raw}; echo status $?; "
+              f"ls {store.dir}; {TOOL} store list --store={store.dir}")
+    os.mkdir(store.dir)
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True,
+                          text=True, check=False, timeout=60)
+    assert "status 1\n" in done.stdout and "no space is left" in done.stderr, done
+    assert "index" not in done.stdout.lower(), done
+    assert "is empty" in done.stdout, done
+
+
+def shrinks(store):
+    """An image that is cut short, or goes, while it is read."""
+    raw = store.image("x.raw", 60000)
+    for _ in range(3):
+        with store.start("add", "--name=s", raw) as process:
+            time.sleep(random.uniform(0, 0.1))
+            os.truncate(raw, 30000 * PAGE)
+            process.communicate(timeout=60)
+        if "s" in store.list():
+            store.run("update", "s")
+            store.run("check", "s", text="0 pages differ")
+            assert store.counted("s")["blocks"] == 30000
+            store.run("remove", "s")
+        os.truncate(raw, 60000 * PAGE)
+
+
+def main():
+    tests = Tests()
+    for case in (sources, names, changes, often, broken, damaged, two, killed, exported,
+                 full, shrinks):
+        with tests.test(case.__name__), tempfile.TemporaryDirectory() as folder:
+            case(Store(folder))
+    return tests.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

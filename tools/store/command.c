@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+/* migrate-fast store: the command line. */
+#include <argp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../migrate-fast/options.h"
+#include "../migrate-fast/say.h"
+#include "command.h"
+
+enum { OPT_STORE = 256, OPT_NAME, OPT_FORMAT, OPT_JSON, OPT_REBUILD };
+
+#define STORE_OPTION \
+	{ "store", OPT_STORE, "DIR", 0, \
+	  "The store (default " STORE_DIR ")", 0 }
+#define JSON_OPTION \
+	{ "json", OPT_JSON, NULL, 0, "Tell it as JSON on standard output", 0 }
+#define NAME_OPTION \
+	{ "name", OPT_NAME, "NAME", 0, \
+	  "What to call it (default: its file name, without what follows the last dot)", 0 }
+
+static const struct argp_option plain[] = {
+	STORE_OPTION, JSON_OPTION, { 0 }
+};
+
+static const struct argp_option adding[] = {
+	NAME_OPTION,
+	{ "format", OPT_FORMAT, "FORMAT", 0,
+	  "raw, qcow2 or ram (default: ram in a file system of mfram, else raw)", 0 },
+	STORE_OPTION, JSON_OPTION, { 0 }
+};
+
+static const struct argp_option importing[] = {
+	NAME_OPTION, STORE_OPTION, JSON_OPTION, { 0 }
+};
+
+static const struct argp_option checking[] = {
+	{ "rebuild", OPT_REBUILD, NULL, 0,
+	  "Build the indexes anew that are not whole", 0 },
+	STORE_OPTION, JSON_OPTION, { 0 }
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct store_options *options = state->input;
+
+	switch (key) {
+	case OPT_STORE:
+		options->dir = arg;
+		break;
+	case OPT_NAME:
+		options->name = arg;
+		break;
+	case OPT_FORMAT:
+		if (format_find(arg) == FORMATS)
+			argp_error(state, "--format: \"%s\" is none of raw, qcow2, ram",
+				   arg);
+		options->format = arg;
+		break;
+	case OPT_JSON:
+		options->json = true;
+		break;
+	case OPT_REBUILD:
+		options->rebuild = true;
+		break;
+	case ARGP_KEY_ARGS:
+		options->args = state->argv + state->next;
+		options->nr_args = (unsigned int)(state->argc - state->next);
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+static const struct command {
+	const char *name;
+	int (*run)(const struct store_options *options);
+	unsigned int least, most;	/* arguments */
+	struct argp argp;
+} commands[] = {
+	{ "add", store_cmd_add, 1, ~0U, {
+		.options = adding, .parser = parse, .args_doc = "FILE...",
+		.doc = "Lets VMs that come here take pages from disk images, block devices, and RAM files of other VMs.\v"
+		"Example:\n"
+		"  migrate-fast store add /srv/images/debian12.raw\n"
+		"  migrate-fast store add --name=db --format=qcow2 /srv/vm/db.img\n"
+		"  migrate-fast store add /run/migrate-fast/vm2\n" } },
+	{ "update", store_cmd_update, 0, ~0U, {
+		.options = plain, .parser = parse, .args_doc = "[NAME...]",
+		.doc = "Reads those sources again that have changed; of what is in the index only what differs is written." } },
+	{ "remove", store_cmd_remove, 1, ~0U, {
+		.options = plain, .parser = parse, .args_doc = "NAME...",
+		.doc = "Forgets sources. The images stay." } },
+	{ "list", store_cmd_list, 0, 0, {
+		.options = plain, .parser = parse,
+		.doc = "Tells what VMs that come here may take pages from." } },
+	{ "stat", store_cmd_stat, 0, ~0U, {
+		.options = plain, .parser = parse, .args_doc = "[NAME...]",
+		.doc = "Tells of each source, and of all together, how many pages there are, and how many differ." } },
+	{ "check", store_cmd_check, 0, ~0U, {
+		.options = checking, .parser = parse, .args_doc = "[NAME...]",
+		.doc = "Are the indexes whole, and the sources what was indexed? Reads all of both.\v"
+		"Exit status: 0 all is well, 1 not." } },
+	{ "gc", store_cmd_gc, 0, 0, {
+		.options = plain, .parser = parse,
+		.doc = "Removes what is of no use any more: indexes of images that are gone, and what a crash has left." } },
+	{ "export", store_cmd_export, 1, ~0U, {
+		.options = plain, .parser = parse,
+		.args_doc = "FILE [NAME...]",
+		.doc = "Writes every page of the sources once to a page file, for another host. FILE may be \"-\".\v"
+		"Example:\n"
+		"  migrate-fast store export - debian12 | ssh host2 migrate-fast store import --name=debian12 -\n" } },
+	{ "import", store_cmd_import, 1, 1, {
+		.options = importing, .parser = parse, .args_doc = "FILE",
+		.doc = "Takes a page file into the store. FILE may be \"-\"; then it needs --name." } },
+};
+
+#define NR_COMMANDS	(sizeof(commands) / sizeof(commands[0]))
+
+static void usage(FILE *out)
+{
+	fputs("Usage: migrate-fast store COMMAND [OPTION...] [ARGUMENT...]\n"
+	      "The page store: where VMs that come to this host find pages that need not travel.\n"
+	      "\n"
+	      "  add       let them take pages from an image, or another VM\n"
+	      "  update    read what has changed since\n"
+	      "  remove    forget a source\n"
+	      "  list      what is there?\n"
+	      "  stat      how many pages?\n"
+	      "  check     is all whole and as it was indexed?\n"
+	      "  gc        remove what is of no use any more\n"
+	      "  export    write pages to a file, for another host\n"
+	      "  import    take such a file\n"
+	      "\n"
+	      "migrate-fast store COMMAND --help tells the options. See also migrate-fast(8).\n"
+	      "Exit status: 0 done, 1 failed, 2 usage error.\n",
+	      out);
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+	struct store_options options = { .dir = STORE_DIR };
+	char name[48];
+
+	snprintf(name, sizeof(name), "migrate-fast store %s", command->name);
+	argv[0] = name;
+	argp_parse(&command->argp, argc, argv, 0, NULL, &options);
+	if (options.nr_args < command->least ||
+	    options.nr_args > command->most) {
+		fprintf(stderr, "%s: %s; see %s --help\n", name,
+			options.nr_args < command->least ?
+			"what shall it work on?" : "that is too much", name);
+		return EXIT_USAGE;
+	}
+	if (options.name && options.nr_args > 1) {
+		fprintf(stderr, "%s: --name is for one source only\n", name);
+		return EXIT_USAGE;
+	}
+	say_set(options.json);
+	return command->run(&options);
+}
+
+int store_main(int argc, char **argv)
+{
+	size_t i;
+
+	if (argc > 1 && !strcmp(argv[1], "--help")) {
+		usage(stdout);
+		return 0;
+	}
+	for (i = 0; argc > 1 && i < NR_COMMANDS; i++)
+		if (!strcmp(argv[1], commands[i].name))
+			return run(&commands[i], argc - 1, argv + 1);
+	if (argc > 1)
+		fprintf(stderr, "migrate-fast store: \"%s\" is no command\n",
+			argv[1]);
+	usage(stderr);
+	return EXIT_USAGE;
+}
+
+struct source **store_pick(const struct store *store,
+			   const struct store_options *options)
+{
+	size_t n = options->nr_args ? options->nr_args : store->nr_sources, i;
+	struct source **picked = need(calloc(n + 1, sizeof(*picked)));
+
+	for (i = 0; i < n; i++) {
+		picked[i] = options->nr_args ?
+			    store_find(store, options->args[i]) :
+			    &store->sources[i];
+		if (picked[i])
+			continue;
+		fail("there is no source \"%s\" in %s: see migrate-fast store list",
+		     options->args[i], store->dir);
+		free(picked);
+		return NULL;
+	}
+	return picked;
+}
+
+int store_exit(int ret)
+{
+	if (!ret && !fail_text())
+		return 0;
+	if (fail_text())
+		note("failed: %s", fail_text());
+	return EXIT_FAILED;
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A raw disk image, or block device. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../migrate-fast/say.h"
+#include "blocks.h"
+
+/* So much is asked for ahead of what is being digested. */
+#define AHEAD	(16 << 20)
+
+struct raw {
+	struct blocks blocks;
+	int fd;
+	off_t asked;		/* for what the kernel was asked ahead */
+	off_t data, hole;	/* there is nothing before data; data until hole */
+	uint8_t *buffer;
+};
+
+static struct raw *to_raw(struct blocks *blocks)
+{
+	return (struct raw *)blocks;
+}
+
+/* A file that shrinks meanwhile reads as zeroes at its end. */
+static int get(struct raw *raw, off_t at, size_t bytes, uint8_t *to)
+{
+	size_t done = 0;
+
+	while (done < bytes) {
+		ssize_t n = pread(raw->fd, to + done, bytes - done,
+				  at + (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return fail("cannot read %s at %lld: %s",
+				    raw->blocks.path,
+				    (long long)(at + (off_t)done),
+				    strerror(errno));
+		if (!n) {
+			memset(to + done, 0, bytes - done);
+			break;
+		}
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+/* Is there nothing but a hole? Who cannot tell has data everywhere. */
+static int is_hole(struct raw *raw, off_t at, off_t end)
+{
+	if (at >= raw->hole) {
+		raw->data = lseek(raw->fd, at, SEEK_DATA);
+		if (raw->data < 0 && errno == ENXIO)
+			raw->data = (off_t)raw->blocks.count * BLOCK_BYTES;
+		if (raw->data < 0)
+			raw->data = at;
+		raw->hole = lseek(raw->fd, raw->data, SEEK_HOLE);
+		if (raw->hole < 0)
+			raw->hole = (off_t)raw->blocks.count * BLOCK_BYTES;
+	}
+	return end <= raw->data;
+}
+
+static int raw_digest(struct blocks *blocks, uint64_t first, unsigned int n,
+		      uint64_t seed, uint64_t *digests)
+{
+	off_t at = (off_t)first * BLOCK_BYTES;
+	struct raw *raw = to_raw(blocks);
+	size_t bytes = (size_t)n * BLOCK_BYTES;
+
+	if (is_hole(raw, at, at + (off_t)bytes)) {
+		memset(digests, 0, n * sizeof(*digests));
+		return 0;
+	}
+	if (raw->asked < at)
+		raw->asked = at;
+	while (raw->asked < at + AHEAD) {
+		posix_fadvise(raw->fd, raw->asked, AHEAD / 4,
+			      POSIX_FADV_WILLNEED);
+		raw->asked += AHEAD / 4;
+	}
+	if (get(raw, at, bytes, raw->buffer))
+		return -1;
+	blocks_digest(raw->buffer, n, seed, digests);
+	return 0;
+}
+
+static int raw_read(struct blocks *blocks, uint64_t block, void *to)
+{
+	return get(to_raw(blocks), (off_t)block * BLOCK_BYTES, BLOCK_BYTES, to);
+}
+
+static void raw_close(struct blocks *blocks)
+{
+	struct raw *raw = to_raw(blocks);
+
+	close(raw->fd);
+	free(raw->buffer);
+	free(raw);
+}
+
+static const struct blocks_ops raw_ops = {
+	.digest = raw_digest,
+	.read = raw_read,
+	.close = raw_close,
+};
+
+struct blocks *blocks_open_raw(const char *path)
+{
+	uint64_t bytes = 0;
+	struct raw *raw;
+	struct stat st;
+	int fd;
+
+	/* O_NONBLOCK: a pipe of that name must not keep us waiting. */
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st)) {
+		fail("cannot open %s: %s", path, strerror(errno));
+		goto out;
+	}
+	if (S_ISREG(st.st_mode)) {
+		bytes = (uint64_t)st.st_size;
+	} else if (!S_ISBLK(st.st_mode) || ioctl(fd, BLKGETSIZE64, &bytes)) {
+		fail("%s is neither a file nor a block device", path);
+		goto out;
+	}
+	raw = need(calloc(1, sizeof(*raw)));
+	raw->blocks.ops = &raw_ops;
+	raw->blocks.path = path;
+	raw->blocks.count = bytes / BLOCK_BYTES;
+	raw->fd = fd;
+	raw->buffer = need(malloc(BLOCKS_CHUNK * BLOCK_BYTES));
+	return &raw->blocks;
+out:
+	if (fd >= 0)
+		close(fd);
+	return NULL;
+}
