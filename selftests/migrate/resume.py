@@ -144,6 +144,17 @@ class Resume(Scenario):
             move.resume_recv()
             self.lives(move)
 
+    def killed_writing(self):
+        """Before a VM is there: half of a record, or one of it, is left to nobody."""
+        with self.twin_test("recv killed while it writes down what it lacks") as twin:
+            move = Move(self.vm, twin, args=["--mode", "postcopy", *PATIENT],
+                        recv_env=hooks(keep=HOLD))
+            move.recv.wait_hook("keep")
+            move.recv.kill()
+            move.send_failed()
+            move.nothing_left()
+            move.no_records()
+
     def both_killed(self):
         with self.twin_test("both killed: recv --resume and send --resume") as twin:
             move = self.begin(twin)
@@ -434,6 +445,7 @@ def main():
         resume.sender_killed()
         resume.sender_killed_late()
         resume.receiver_killed()
+        resume.killed_writing()
         resume.both_killed()
         resume.interrupted()
         resume.no_room()

@@ -25,6 +25,7 @@
  *	complete	(recv) wait before COMPLETE is said
  *	verify		wait when the first digests have been sent
  *	bye		wait before BYE is said
+ *	keep		wait before what must be known later is written down
  *	restore		wait after a failure, before QEMU is as it was
  *	answered	(resolve) wait before it is said that the answer was heard
  *	trust-hash	break the rule of pages.c that a hash must be certain

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "hook.h"
 #include "keep.h"
 #include "say.h"
 
@@ -41,11 +43,30 @@ static char *whole(const char *qmp)
 	return need(path);
 }
 
+/*
+ * Only what is whole gets a name, so that who is killed before leaves nothing.
+ * A file is replaced by way of @temporary; that goes with the file.
+ */
+static int name_file(int fd, const char *path, const char *temporary)
+{
+	char self[32];
+
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	if (!linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW))
+		return 0;
+	if (errno != EEXIST)
+		return -1;
+	unlink(temporary);
+	if (linkat(AT_FDCWD, self, AT_FDCWD, temporary, AT_SYMLINK_FOLLOW))
+		return -1;
+	return rename(temporary, path);
+}
+
 int keep_write(const char *session, const char *purpose, const char *qmp,
 	       json_t *what)
 {
 	char path[PATH], temporary[PATH], *name = whole(qmp);
-	int ret;
+	int fd, ret;
 
 	json_object_set_new(what, "session", json_string(session));
 	json_object_set_new(what, "qmp", json_string(name));
@@ -53,11 +74,16 @@ int keep_write(const char *session, const char *purpose, const char *qmp,
 	path_of(session, purpose, path);
 	strcat(strcpy(temporary, path), TEMPORARY);
 	mkdir(KEEP_DIR, 0700);
-	ret = json_dump_file(what, temporary, JSON_INDENT(1));
+	fd = open(KEEP_DIR, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+	ret = fd < 0 ? -1 : json_dumpfd(what, fd, JSON_INDENT(1));
 	json_decref(what);
-	if (ret || rename(temporary, path))
-		return fail("cannot write %s: %s", path, strerror(errno));
-	return 0;
+	if (!ret && hook("keep"))
+		ret = -1;
+	else if (ret || name_file(fd, path, temporary))
+		ret = fail("cannot write %s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return ret;
 }
 
 void keep_remove(const char *session, const char *purpose)
