@@ -132,11 +132,11 @@ class Move:
 
     vm is the guest that runs, twin was made by vm.twin() and started (or is None: then
     nobody receives). send_env and recv_env are made by hooks(). args of send are put
-    behind LIMIT.
+    behind LIMIT. meanwhile is called when recv waits, before send begins.
     """
 
     def __init__(self, vm, twin, verify=False, port=PORT, args=(), recv_args=(),
-                 send_env=None, recv_env=None, receive=True, to=None):
+                 send_env=None, recv_env=None, receive=True, to=None, meanwhile=None):
         self.vm = vm
         self.twin = twin
         self.recv = None
@@ -147,6 +147,8 @@ class Move:
             self.recv = Tool(twin.host, ["recv", "--qmp", twin.qmp_path, "--listen",
                                          f":{port}", "--json", *recv_args], recv_env)
             wait_listening(self.recv, port)
+        if meanwhile:
+            meanwhile()
         if not to:
             to = f"{twin.host.addr}:{port}"
         words = ["send", "--qmp", vm.qmp_path, "--to", to, "--json", *LIMIT]

@@ -74,12 +74,12 @@ def sources(store):
     raw = store.image("a,b.raw", 3000, 500)
     write(raw, 100 * PAGE, bytes(PAGE))
     write(raw, 200 * PAGE, open(raw, "rb").read(PAGE))
-    store.run("add", raw, status=1, text="is no name")
-    store.run("add", "--name=r", raw)
+    store.run("add", "--for-all", raw, status=1, text="is no name")
+    store.run("add", "--for-all", "--name=r", raw)
     qcow2 = os.path.join(store.folder, "c,d.qcow2")
     subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, qcow2], check=True)
-    store.run("add", "--name=q", qcow2, status=1, text="--format=qcow2")
-    store.run("add", "--format=qcow2", "--name=q", qcow2)
+    store.run("add", "--for-all", "--name=q", qcow2, status=1, text="--format=qcow2")
+    store.run("add", "--for-all", "--format=qcow2", "--name=q", qcow2)
     for name in ("r", "q"):
         counted = store.counted(name)
         assert (counted["blocks"], counted["zero"], counted["differ"]) == (3500, 501, 2998), \
@@ -89,15 +89,15 @@ def sources(store):
 def names(store):
     """Who is named wrongly is told, and nothing is done."""
     raw = store.image("x.raw", 10)
-    store.run("add", raw)
-    store.run("add", raw, status=1, text="in the store already")
-    store.run("add", "--name=y", raw)
-    store.run("add", "--name=../z", raw, status=1, text="is no name")
-    store.run("add", "--name=-z", raw, status=1, text="is no name")
-    store.run("add", "--name=n", raw, raw, status=2)
-    store.run("add", status=2)
-    store.run("add", os.path.join(store.folder, "nothing"), status=1, text="No such file")
-    store.run("add", store.folder, status=1, text="neither a file nor a block device")
+    store.run("add", "--for-all", raw)
+    store.run("add", "--for-all", raw, status=1, text="in the store already")
+    store.run("add", "--for-all", "--name=y", raw)
+    store.run("add", "--for-all", "--name=../z", raw, status=1, text="is no name")
+    store.run("add", "--for-all", "--name=-z", raw, status=1, text="is no name")
+    store.run("add", "--for-all", "--name=n", raw, raw, status=2)
+    store.run("add", "--for-all", status=2)
+    store.run("add", "--for-all", os.path.join(store.folder, "nothing"), status=1, text="No such file")
+    store.run("add", "--for-all", store.folder, status=1, text="neither a file nor a block device")
     store.run("remove", "x", "nix", status=1, text='no source "nix"')
     assert sorted(store.list()) == ["x", "y"]
     store.run("remove", "x", "y", "x")
@@ -108,7 +108,7 @@ def names(store):
 def changes(store):
     """What has changed is read again, and only that is written; growing, shrinking too."""
     raw = store.image("x.raw", 3000)
-    store.run("add", raw)
+    store.run("add", "--for-all", raw)
     assert "not changed" in store.run("update")
     write(raw, 700 * PAGE, os.urandom(10 * PAGE))
     write(raw, 2000 * PAGE, bytes(PAGE))
@@ -138,7 +138,7 @@ def often(store):
     raw = os.path.join(store.folder, "x.raw")
     with open(raw, "wb") as file:
         file.write(b"\xff" * PAGE * 5000)
-    store.run("add", raw)
+    store.run("add", "--for-all", raw)
     source = store.list()["x"]
     assert source["places"] == 8, source
     assert store.counted("x")["differ"] == 1
@@ -147,7 +147,7 @@ def often(store):
 def broken(store):
     """Any byte that is other than written, or is not there, is found; then it is mended."""
     raw = store.image("x.raw", 2000)
-    store.run("add", raw)
+    store.run("add", "--for-all", raw)
     good = open(store.path("1.index"), "rb").read()
     seal = open(store.path("1.index.seal"), "rb").read()
 
@@ -179,7 +179,7 @@ def broken(store):
 def damaged(store):
     """A list that cannot be read, or is of a newer release: nothing is touched."""
     raw = store.image("x.raw", 10)
-    store.run("add", raw)
+    store.run("add", "--for-all", raw)
     text = open(store.path("store.json"), encoding="utf8").read()
     for bad, why in ((text[:-20], "is damaged"), ("[]", "is damaged"), ("", "is damaged"),
                      (text.replace('"raw"', '"cooked"'), "is damaged"),
@@ -188,7 +188,7 @@ def damaged(store):
             file.write(bad)
         for command in ("list", "stat", "check", "update", "gc"):
             store.run(command, status=1, text=why)
-        store.run("add", raw, status=1, text=why)
+        store.run("add", "--for-all", raw, status=1, text=why)
         assert open(store.path("store.json"), encoding="utf8").read() == bad
     with open(store.path("store.json"), "w", encoding="utf8") as file:
         file.write(text)
@@ -198,8 +198,8 @@ def damaged(store):
 def two(store):
     """Of two who change it the second is told; who only reads is not kept."""
     raw = store.image("x.raw", 10)
-    store.run("add", raw)
-    with store.start("import", "--name=slow", "-", stdin=subprocess.PIPE) as slow:
+    store.run("add", "--for-all", raw)
+    with store.start("import", "--for-all", "--name=slow", "-", stdin=subprocess.PIPE) as slow:
         deadline = time.monotonic() + 20
         while f"{slow.pid}\n" != open(store.path("lock"), encoding="utf8").read():
             assert time.monotonic() < deadline
@@ -216,7 +216,7 @@ def two(store):
 def killed(store):
     """Killed at any time it leaves what is whole, or said not to be."""
     raw = store.image("x.raw", 20000)
-    store.run("add", raw)
+    store.run("add", "--for-all", raw)
     for _ in range(10 * REPEAT):
         for _ in range(50):
             write(raw, random.randrange(20000) * PAGE, os.urandom(PAGE))
@@ -227,7 +227,7 @@ def killed(store):
         assert state in ("ready", "changed", "broken", "not-indexed"), state
         store.run("update")
         store.run("check", text="0 pages differ")
-    with store.start("add", "--name=y", raw) as process:
+    with store.start("add", "--for-all", "--name=y", raw) as process:
         time.sleep(0.03)
         process.kill()
     store.run("gc")
@@ -241,24 +241,24 @@ def exported(store):
     write(raw, 10 * PAGE, open(raw, "rb").read(20 * PAGE))
     other = store.image("y.raw", 300)
     write(other, 0, open(raw, "rb").read(100 * PAGE))
-    store.run("add", raw, other)
+    store.run("add", "--for-all", raw, other)
     file = os.path.join(store.folder, "pages")
     store.run("export", file, text="1190 pages")
     store.run("export", file, status=1, text="File exists")
     there = Store(os.path.join(store.folder))
     there.dir += "2"
-    there.run("import", file)
+    there.run("import", "--for-all", file)
     assert there.counted("pages")["differ"] == 1192
     data = open(file, "rb").read()
     for bad in (data[:-PAGE], data[:-100], data[:PAGE], b"", data[PAGE:],
                 data[:5 * PAGE] + b"x" + data[5 * PAGE + 1:], data + bytes(PAGE)):
         with open(os.path.join(store.folder, "bad"), "wb") as spoiled:
             spoiled.write(bad)
-        there.run("import", os.path.join(store.folder, "bad"), status=1)
+        there.run("import", "--for-all", os.path.join(store.folder, "bad"), status=1)
     with store.start("export", "-", "x") as out:
-        with there.start("import", "--name=x", "-", stdin=out.stdout) as process:
+        with there.start("import", "--for-all", "--name=x", "-", stdin=out.stdout) as process:
             assert process.wait(60) == 0
-    there.run("import", "-", status=1, text="--name", stdin=subprocess.DEVNULL)
+    there.run("import", "--for-all", "-", status=1, text="--name", stdin=subprocess.DEVNULL)
     assert sorted(there.list()) == ["pages", "x"]
     there.run("check")
     # A page that was written since is not exported as what it was.
@@ -271,7 +271,7 @@ def full(store):
     """A disk that is full: said so, nothing is left behind, the rest goes on."""
     raw = store.image("x.raw", 40000)
     script = (f"mount -t tmpfs -o size=512k none {store.dir} && "
-              f"{TOOL} store add --store={store.dir} {raw}; echo status $?; "
+              f"{TOOL} store add --for-all --store={store.dir} {raw}; echo status $?; "
               f"ls {store.dir}; {TOOL} store list --store={store.dir}")
     os.mkdir(store.dir)
     done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True,
@@ -285,7 +285,7 @@ def shrinks(store):
     """An image that is cut short, or goes, while it is read."""
     raw = store.image("x.raw", 60000)
     for _ in range(3):
-        with store.start("add", "--name=s", raw) as process:
+        with store.start("add", "--for-all", "--name=s", raw) as process:
             time.sleep(random.uniform(0, 0.1))
             os.truncate(raw, 30000 * PAGE)
             process.communicate(timeout=60)

@@ -49,9 +49,14 @@ int dirty_left(struct pager *pager, uint64_t *left)
 	uint64_t start, n, more;
 	unsigned int i;
 
-	if (!pager->frugal)
-		return dirty_count(pager, left);
-	*left = 0;
+	if (!pager->frugal && dirty_count(pager, left))
+		return -1;
+	/* Some of them may be dirty too: few. */
+	if (!pager->frugal) {
+		*left += pager->missing;
+		return 0;
+	}
+	*left = pager->missing;
 	for (i = 0; i < pager->vm->rams; i++) {
 		struct pages *pages = &pager->pages[i];
 

@@ -68,7 +68,7 @@ int forecast_harvest(struct forecast *cast, struct mf_harvested *sum)
 static void learn(struct forecast *cast, const struct round *round, bool paced)
 {
 	uint64_t seen = round->pages.zero + round->pages.unchanged +
-			round->pages.raw;
+			round->pages.reference + round->pages.raw;
 	double idle = (double)(cast->pager->idle_ns - cast->idle_ns) / 1e6;
 
 	cast->idle_ns = cast->pager->idle_ns;

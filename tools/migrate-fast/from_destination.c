@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What the destination says to the source. */
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,57 @@ static int differs(struct sender *sender, const struct wire_frame *frame,
 	return 0;
 }
 
+/* Until RAM is final: then nothing may be missing. */
+static int misses(struct sender *sender, const struct wire_frame *frame,
+		  const uint8_t *payload)
+{
+	struct vm *vm = &sender->vm;
+	uint64_t page;
+	uint32_t i;
+
+	if (!sender->pager.refer || sender->stats.device_bytes ||
+	    frame->ram >= vm->rams ||
+	    frame->length != frame->count * sizeof(page))
+		return conn_out_of_turn(&sender->conn, frame);
+	for (i = 0; i < frame->count; i++) {
+		memcpy(&page, payload + i * sizeof(page), sizeof(page));
+		page = le64toh(page);
+		if (page >= vm->ram[frame->ram].mf.pages)
+			return conn_out_of_turn(&sender->conn, frame);
+		pages_miss(&sender->pager, frame->ram, page);
+		sender->refer.missed++;
+	}
+	return 0;
+}
+
+static int prepared(struct sender *sender, const struct wire_frame *frame,
+		    const uint8_t *payload)
+{
+	json_error_t error;
+
+	if (!sender->stats.device_bytes)
+		return conn_out_of_turn(&sender->conn, frame);
+	sender->prepared = true;
+	json_decref(sender->stats.taken);
+	sender->stats.taken = json_loadb((const char *)payload, frame->length,
+					 0, &error);
+	return 0;
+}
+
+static int welcome(struct sender *sender, const struct wire_frame *frame,
+		   const uint8_t *payload)
+{
+	struct conn *conn = &sender->conn;
+
+	if (sender->welcome)
+		return conn_out_of_turn(conn, frame);
+	sender->welcome = hello_parse(payload, frame->length, conn->peer);
+	if (!sender->welcome)
+		return -1;
+	return refer_begin(&sender->refer, sender->welcome, conn->peer,
+			   vm_bytes(&sender->vm));
+}
+
 /* What the destination says. Only notes it down: the main line is waiting. */
 int sender_frame(struct conn *conn, const struct wire_frame *frame,
 		 const uint8_t *payload)
@@ -37,11 +89,12 @@ int sender_frame(struct conn *conn, const struct wire_frame *frame,
 
 	switch (frame->type) {
 	case WIRE_WELCOME:
-		if (sender->welcome)
-			return conn_out_of_turn(&sender->conn, frame);
-		sender->welcome = hello_parse(payload, frame->length,
-					      conn->peer);
-		return sender->welcome ? 0 : -1;
+		return welcome(sender, frame, payload);
+	case WIRE_FILTER:
+		return refer_filter(&sender->refer, &sender->conn, frame,
+				    payload);
+	case WIRE_MISS:
+		return misses(sender, frame, payload);
 	case WIRE_ROUND_DONE:
 		if (frame->page != sender->stats.nr_rounds)
 			return conn_out_of_turn(&sender->conn, frame);
@@ -56,10 +109,7 @@ int sender_frame(struct conn *conn, const struct wire_frame *frame,
 		sender->verified = true;
 		return 0;
 	case WIRE_PREPARED:
-		if (!sender->stats.device_bytes)
-			return conn_out_of_turn(&sender->conn, frame);
-		sender->prepared = true;
-		return 0;
+		return prepared(sender, frame, payload);
 	case WIRE_RUNNING:
 		if (!sender->committed)
 			return conn_out_of_turn(&sender->conn, frame);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Frames of pages on their way to the socket; see gather.h. */
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -50,9 +51,52 @@ int gather_zero(struct gather *gather, unsigned int ram, uint64_t page)
 	return add(gather, WIRE_ZERO, ram, page);
 }
 
+/* The frame that takes another reference. NULL after fail(). */
+static struct wire_frame *refer_frame(struct gather *gather, unsigned int ram)
+{
+	struct wire_frame *last = NULL;
+
+	if (gather->nr_frames)
+		last = &gather->frames[gather->nr_frames - 1];
+	if (last && last->type == WIRE_REFER &&
+	    last->ram == ram && last->count < WIRE_MAX_REFERENCES)
+		return last;
+	if (gather->nr_frames == GATHER_FRAMES && gather_flush(gather))
+		return NULL;
+	last = &gather->frames[gather->nr_frames++];
+	*last = (struct wire_frame){
+		.type = WIRE_REFER,
+		.ram = (uint16_t)ram,
+	};
+	gather->bytes += WIRE_HEADER;
+	return last;
+}
+
+int gather_reference(struct gather *gather, unsigned int ram,
+		     const struct migrate_fast_digest *digest)
+{
+	struct wire_reference *reference;
+	struct wire_frame *frame;
+
+	if (gather->nr_references == GATHER_REFERENCES && gather_flush(gather))
+		return -1;
+	frame = refer_frame(gather, ram);
+	if (!frame)
+		return -1;
+	reference = &gather->references[gather->nr_references++];
+	reference->page = htole64(digest->page);
+	reference->xxh64 = htole64(digest->xxh64);
+	memcpy(reference->sha256, digest->sha256, sizeof(reference->sha256));
+	frame->count++;
+	frame->length += sizeof(*reference);
+	gather->bytes += sizeof(*reference);
+	return gather->bytes >= FLUSH_BYTES ? gather_flush(gather) : 0;
+}
+
 static unsigned int build(struct gather *gather)
 {
 	struct migrate_fast_segment *segment = gather->segments;
+	const struct wire_reference *reference = gather->references;
 	unsigned int i;
 
 	for (i = 0; i < gather->nr_frames; i++) {
@@ -64,6 +108,15 @@ static unsigned int build(struct gather *gather)
 			.offset = (uintptr_t)gather->headers[i],
 			.bytes = WIRE_HEADER,
 		};
+		if (frame->type == WIRE_REFER) {
+			*segment++ = (struct migrate_fast_segment){
+				.ram = MIGRATE_FAST_SEGMENT_USER,
+				.offset = (uintptr_t)reference,
+				.bytes = frame->length,
+			};
+			reference += frame->count;
+			continue;
+		}
 		if (!frame->length)
 			continue;
 		*segment++ = (struct migrate_fast_segment){
@@ -73,6 +126,13 @@ static unsigned int build(struct gather *gather)
 		};
 	}
 	return (unsigned int)(segment - gather->segments);
+}
+
+void gather_forget(struct gather *gather)
+{
+	gather->nr_frames = 0;
+	gather->nr_references = 0;
+	gather->bytes = 0;
 }
 
 int gather_flush(struct gather *gather)
@@ -109,7 +169,6 @@ int gather_flush(struct gather *gather)
 			return -1;
 	}
 	conn->mid_frame = false;
-	gather->nr_frames = 0;
-	gather->bytes = 0;
+	gather_forget(gather);
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include "vm.h"
 
 #define GATHER_FRAMES	(MIGRATE_FAST_MAX_SEGMENTS / 2)
+#define GATHER_REFERENCES (32 * WIRE_MAX_REFERENCES)
 
 struct gather {
 	struct vm *vm;
@@ -19,13 +20,21 @@ struct gather {
 	uint8_t headers[GATHER_FRAMES][WIRE_HEADER];
 	struct wire_frame frames[GATHER_FRAMES];
 	unsigned int nr_frames;
+	/* Those of REFER frames, one after the other. */
+	struct wire_reference references[GATHER_REFERENCES];
+	unsigned int nr_references;
 	uint64_t bytes;
 };
 
 /* Add one page; neighbours become one frame. 0, or -1 after fail(). */
 int gather_page(struct gather *gather, unsigned int ram, uint64_t page);
 int gather_zero(struct gather *gather, unsigned int ram, uint64_t page);
+/* The destination may have the page that @digest tells of. */
+int gather_reference(struct gather *gather, unsigned int ram,
+		     const struct migrate_fast_digest *digest);
 /* Sends what was added. */
 int gather_flush(struct gather *gather);
+/* Forgets it. */
+void gather_forget(struct gather *gather);
 
 #endif /* GATHER_H */

@@ -20,6 +20,7 @@ enum {
 	OPT_MAX_BANDWIDTH, OPT_TIMEOUT, OPT_LINGER, OPT_FORCE, OPT_VERIFY,
 	OPT_JSON, OPT_NO_MEMORY_CHECK, OPT_BACK, OPT_MODE, OPT_ALLOW_POSTCOPY,
 	OPT_NO_POSTCOPY, OPT_RESUME, OPT_MIN_BANDWIDTH, OPT_THROTTLE,
+	OPT_STORE, OPT_NO_STORE,
 };
 
 const char *argp_program_version = "migrate-fast " MIGRATE_FAST_VERSION;
@@ -75,6 +76,9 @@ static const struct argp_option recv_options[] = {
 	  "Take over from a recv that has ended while memory of the VM was still at the source", 0 },
 	{ "linger", OPT_LINGER, "S", 0,
 	  "How long to wait for \"resolve\", or \"send --resume\", if the connection is lost around the commit or later (default 3600)", 0 },
+	{ "store", OPT_STORE, "DIR", 0,
+	  "The page store: what is in it need not travel (default " STORE_DIR "; see migrate-fast store)", 0 },
+	{ "no-store", OPT_NO_STORE, NULL, 0, "Do without", 0 },
 	{ "no-memory-check", OPT_NO_MEMORY_CHECK, NULL, 0,
 	  "Do not refuse a VM for which memory seems too small", 0 },
 	TIMEOUT_OPTION, JSON_OPTION,
@@ -184,6 +188,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_NO_POSTCOPY:
 		options->no_postcopy = true;
+		break;
+	case OPT_STORE:
+		options->store = arg;
+		break;
+	case OPT_NO_STORE:
+		options->store = NULL;
 		break;
 	case OPT_RESUME:
 		options->resume = true;
@@ -361,6 +371,7 @@ int main(int argc, char **argv)
 		.max_rounds = 30,
 		.timeout = 10000,
 		.linger = 3600,
+		.store = STORE_DIR,
 	};
 	char name[32];
 	size_t i;

@@ -13,6 +13,7 @@ struct options {
 	const char *to;			/* send, resolve */
 	const char *listen;		/* recv */
 	const char *report;
+	const char *store;		/* recv; NULL: none */
 	const char *session;		/* resolve */
 	const char *word;		/* resolve: source or destination */
 	uint64_t max_downtime;		/* ms */

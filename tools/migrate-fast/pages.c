@@ -27,6 +27,10 @@
  * ZERO frames carry no bytes of the page, hence are certain at once; whatever
  * is written to the page later is reported and looked at then.
  *
+ * A reference is certain as a page is: its XXH64 and SHA-256 need not be of
+ * the same moment. If it misses, the destination has what it had, and says so
+ * before it acknowledges the round; the next harvest reports the page.
+ *
  * Harvests are only made between rounds, each of which ends with the
  * acknowledgement: .in_flight, what was sent in the round, less what the
  * harvest reports, is what has become certain.
@@ -71,6 +75,8 @@ void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
 		pages->sent = need(bitmap_new(n));
 		pages->twice = need(bitmap_new(n));
 		pages->before = need(bitmap_new(n));
+		pages->missed = need(bitmap_new(n));
+		pages->refused = need(bitmap_new(n));
 		memset(pages->zero, 0xff, bitmap_words(n) * 8);
 	}
 }
@@ -88,6 +94,8 @@ void pages_free(struct pager *pager)
 		free(pager->pages[i].sent);
 		free(pager->pages[i].twice);
 		free(pager->pages[i].before);
+		free(pager->pages[i].missed);
+		free(pager->pages[i].refused);
 	}
 	free(pager->pages);
 	free(pager->digests);
@@ -107,6 +115,31 @@ static void settle(struct pages *pages)
 	}
 }
 
+/* What the destination does not have is as good as written. */
+static void report_missed(struct pages *pages)
+{
+	uint64_t words = bitmap_words(pages->ram->mf.pages), i;
+
+	for (i = 0; i < words; i++) {
+		pages->ram->mf.bitmap[i] |= pages->missed[i];
+		pages->missed[i] = 0;
+	}
+}
+
+void pages_miss(struct pager *pager, unsigned int ram, uint64_t page)
+{
+	struct pages *pages = &pager->pages[ram];
+
+	/* Nobody knows what the destination has there. */
+	bitmap_clear(pages->in_flight, page);
+	bitmap_clear(pages->certain, page);
+	bitmap_clear(pages->zero, page);
+	bitmap_set(pages->refused, page);
+	if (!bitmap_test(pages->missed, page))
+		pager->missing++;
+	bitmap_set(pages->missed, page);
+}
+
 int pages_harvest(struct pager *pager, struct mf_harvested *sum)
 {
 	unsigned int i;
@@ -118,14 +151,17 @@ int pages_harvest(struct pager *pager, struct mf_harvested *sum)
 
 		if (ram_harvest(pager->vm, pages->ram, &one))
 			return -1;
+		if (pager->missing)
+			report_missed(pages);
 		/* What a scan has left is among what there is now. */
-		sum->dirty += pages->owed ?
+		sum->dirty += pages->owed || pager->missing ?
 			      bitmap_weight(pages->ram->mf.bitmap,
 					    bitmap_words(pages->ram->mf.pages)) :
 			      one.dirty;
 		sum->carried += one.carried;
 		settle(pages);
 	}
+	pager->missing = 0;
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include "gather.h"
 #include "progress.h"
+#include "refer.h"
 #include "stats.h"
 #include "vm.h"
 
@@ -26,6 +27,8 @@ struct pages {
 	uint64_t *sent;		/* sent whole, once or more often */
 	uint64_t *twice;	/* ... twice or more often */
 	uint64_t *before;	/* what the last harvest reported */
+	uint64_t *missed;	/* referred to, but not known there */
+	uint64_t *refused;	/* ... once or more often: goes whole */
 	uint64_t owed;		/* pages left in the bitmap by the last scan */
 };
 
@@ -36,6 +39,8 @@ struct pager {
 	struct pages *pages;	/* one for each RAM file */
 	struct migrate_fast_digest *digests;	/* room for PAGES_CHUNK */
 	uint64_t *hot;		/* room for PAGES_COUNT */
+	struct refer *refer;	/* what the destination may have, or NULL */
+	uint64_t missing;	/* pages that .missed names */
 	bool frugal;		/* no third time in a round; see scan.h */
 	uint64_t seed;
 	uint64_t hashed, hash_ns;
@@ -48,6 +53,8 @@ void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
 void pages_free(struct pager *pager);
 /* Takes the dirty pages of all files into their bitmaps. */
 int pages_harvest(struct pager *pager, struct mf_harvested *sum);
+/* A reference has missed: the next harvest reports the page. */
+void pages_miss(struct pager *pager, unsigned int ram, uint64_t page);
 /* Of the pages from @start, no more than @most. */
 uint64_t pages_part(const struct pages *pages, uint64_t start, uint64_t most);
 /*

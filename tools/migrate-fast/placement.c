@@ -4,6 +4,7 @@
  * checked against the RAM files before anything is touched.
  */
 #define _GNU_SOURCE
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -56,6 +57,42 @@ int place_payload(struct conn *conn, const struct wire_frame *frame,
 	receiver->pages += frame->count;
 	*dest = receiver->map[frame->ram] + frame->page * MF_PAGE_SIZE;
 	return 0;
+}
+
+/*
+ * Pages that may be here already. One that is not stays as it is, until the
+ * source sends it whole.
+ */
+int place_references(struct receiver *receiver, const struct wire_frame *frame,
+		     const uint8_t *payload)
+{
+	const struct wire_reference *references = (const void *)payload;
+	struct wire_frame reply = { .type = WIRE_MISS, .ram = frame->ram };
+	uint64_t missed[WIRE_MAX_REFERENCES];
+	uint8_t page[MF_PAGE_SIZE];
+	uint32_t i;
+
+	if (receiver->stage != STAGE_COPYING || receiver->load ||
+	    frame->ram >= receiver->vm.rams ||
+	    frame->count > WIRE_MAX_REFERENCES ||
+	    frame->length != frame->count * sizeof(*references))
+		return conn_out_of_turn(&receiver->conn, frame);
+	known_ahead(&receiver->known, references, frame->count);
+	for (i = 0; i < frame->count; i++) {
+		uint64_t number = le64toh(references[i].page);
+
+		if (number >= receiver->vm.ram[frame->ram].mf.pages)
+			return conn_out_of_turn(&receiver->conn, frame);
+		if (known_find(&receiver->known, &references[i], page))
+			memcpy(receiver->map[frame->ram] +
+			       number * MF_PAGE_SIZE, page, MF_PAGE_SIZE);
+		else
+			missed[reply.count++] = references[i].page;
+	}
+	if (!reply.count)
+		return 0;
+	reply.length = reply.count * sizeof(*missed);
+	return conn_send_frame(&receiver->conn, &reply, missed);
 }
 
 int place_zero(struct receiver *receiver, const struct wire_frame *frame)

@@ -16,6 +16,7 @@
 #include "ram.h"
 #include "receiver.h"
 #include "record.h"
+#include "refer.h"
 #include "say.h"
 #include "size.h"
 
@@ -122,6 +123,33 @@ static int map_ram(struct receiver *receiver)
 	return 0;
 }
 
+/* What is here already, as WELCOME announces it. */
+static void describe_known(const struct known *known, json_t *welcome)
+{
+	char seed[17];
+
+	if (!known->filter.nr_blocks)
+		return;
+	snprintf(seed, sizeof(seed), "%016" PRIx64, known->store.seed);
+	json_object_set_new(welcome, "known", json_pack("{s:I, s:s}",
+			"bytes", (json_int_t)(known->filter.nr_blocks *
+					      FILTER_BLOCK), "seed", seed));
+}
+
+static int send_filter(struct conn *conn, const struct filter *filter)
+{
+	uint64_t all = filter->nr_blocks * FILTER_BLOCK, at, n;
+
+	for (at = 0; at < all; at += n) {
+		n = all - at < WIRE_MAX_BYTES ? all - at : WIRE_MAX_BYTES;
+		if (conn_send(conn, WIRE_FILTER, at,
+			      (const uint8_t *)filter->blocks + at, n) ||
+		    conn_flush(conn))
+			return -1;
+	}
+	return 0;
+}
+
 static int welcome(struct receiver *receiver)
 {
 	const char *session;
@@ -150,12 +178,14 @@ static int welcome(struct receiver *receiver)
 	    (receiver->split && receiver->verify && serve_track(receiver)))
 		return -1;
 	reply = hello_describe(&receiver->vm, receiver->session);
+	describe_known(&receiver->known, reply);
 	text = need(json_dumps(reply, JSON_COMPACT));
 	json_decref(reply);
 	receiver->stage = STAGE_COPYING;
 	ret = conn_send(&receiver->conn, WIRE_WELCOME, 0, text, strlen(text));
 	free(text);
-	return ret;
+	return ret || send_filter(&receiver->conn, &receiver->known.filter) ?
+	       -1 : 0;
 }
 
 static bool is_acceptable(void *arg)
@@ -244,6 +274,18 @@ static int copy_until(struct receiver *receiver, bool (*done)(void *arg))
 	return -1;
 }
 
+static int say_prepared(struct receiver *receiver)
+{
+	json_t *taken = known_json(&receiver->known);
+	char *text = need(json_dumps(taken, JSON_COMPACT));
+	int ret;
+
+	json_decref(taken);
+	ret = conn_send(&receiver->conn, WIRE_PREPARED, 0, text, strlen(text));
+	free(text);
+	return ret;
+}
+
 static int receive_vm(struct receiver *receiver, int listener)
 {
 	struct vm *vm = &receiver->vm;
@@ -269,7 +311,7 @@ static int receive_vm(struct receiver *receiver, int listener)
 	/* A source that gives up says why on the first connection only. */
 	receiver->pull.expected = true;
 	door_close(&receiver->door);
-	return conn_send(&receiver->conn, WIRE_PREPARED, 0, NULL, 0);
+	return say_prepared(receiver);
 }
 
 /* A failure before PREPARED: tell the source, leave QEMU in a known state. */
@@ -312,6 +354,9 @@ int receive(struct receiver *receiver)
 	if (vm_open(vm, options->qmp, true) || vm_need_ready(vm) ||
 	    vm_open_session(vm, FEATURES))
 		return -1;
+	if (options->store)
+		known_open(&receiver->known, options->store, vm->name,
+			   refer_budget(vm_bytes(vm)));
 	listener = address_listen(options->listen);
 	if (listener < 0)
 		return -1;

@@ -10,6 +10,7 @@
 #include "devstate.h"
 #include "door.h"
 #include "hello.h"
+#include "known.h"
 #include "options.h"
 #include "vm.h"
 
@@ -28,6 +29,7 @@ struct receiver {
 	struct vm vm;
 	struct conn conn;
 	struct devstate devstate;
+	struct known known;
 	enum stage stage;
 	uint8_t **map;		/* of each RAM file */
 	json_t *hello;
@@ -92,6 +94,8 @@ int receive_again(struct receiver *receiver);
 /* placement.c: frames that carry or name pages. */
 int place_payload(struct conn *conn, const struct wire_frame *frame,
 		  void **dest);
+int place_references(struct receiver *receiver, const struct wire_frame *frame,
+		     const uint8_t *payload);
 int place_zero(struct receiver *receiver, const struct wire_frame *frame);
 int place_digest(struct receiver *receiver, const struct wire_frame *frame,
 		 const uint8_t *payload);

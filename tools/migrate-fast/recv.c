@@ -63,6 +63,7 @@ int cmd_recv(const struct options *options)
 	conn_close(&receiver.pull);
 	demand_free(&receiver.demand);
 	devstate_close(&receiver.devstate, &receiver.vm);
+	known_close(&receiver.known);
 	vm_close(&receiver.vm);
 	json_decref(receiver.hello);
 	free(receiver.map);

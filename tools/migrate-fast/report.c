@@ -17,9 +17,10 @@ static double tidy(double ms)
 
 static json_t *classes(const struct classes *pages)
 {
-	return json_pack("{s:I, s:I, s:I}",
+	return json_pack("{s:I, s:I, s:I, s:I}",
 			 "zero", (json_int_t)pages->zero,
 			 "unchanged", (json_int_t)pages->unchanged,
+			 "reference", (json_int_t)pages->reference,
 			 "raw", (json_int_t)pages->raw);
 }
 
@@ -146,6 +147,10 @@ json_t *report_json(const struct stats *stats)
 	json_object_set_new(json, "copy_ms", json_real(tidy(stats->copy_ms)));
 	json_object_set_new(json, "throttle",
 			    json_integer(most_throttled(stats)));
+	json_object_set_new(json, "missed",
+			    json_integer((json_int_t)stats->missed));
+	if (stats->taken)
+		json_object_set(json, "taken", stats->taken);
 	json_object_set_new(json, "working_set",
 			    json_integer((json_int_t)stats->working_set));
 	json_object_set_new(json, "sent_twice",
@@ -210,6 +215,19 @@ static void print_supplied(const struct stats *stats)
 	       (unsigned long long)stats->sent_more);
 }
 
+/* What need not travel, and where it was. */
+static void print_taken(const struct stats *stats)
+{
+	const char *name;
+	json_t *pages;
+
+	printf("  known there    ");
+	json_object_foreach(stats->taken, name, pages)
+		printf(" %s %lld,", name,
+		       (long long)json_integer_value(pages));
+	printf(" missed %llu\n", (unsigned long long)stats->missed);
+}
+
 /* Of the time before the stop, and of the downtime. */
 static void print_stages(const struct stats *stats)
 {
@@ -254,11 +272,14 @@ void report_text(const struct stats *stats, bool json)
 	printf("  memory          %s, %llu pages, %u rounds\n",
 	       size_text((double)stats->total_pages * 4096),
 	       (unsigned long long)stats->total_pages, stats->nr_rounds);
-	printf("  pages           zero %llu, unchanged %llu, raw %llu, postponed %llu\n",
+	printf("  pages           zero %llu, unchanged %llu, reference %llu, raw %llu, postponed %llu\n",
 	       (unsigned long long)pages->zero,
 	       (unsigned long long)pages->unchanged,
+	       (unsigned long long)pages->reference,
 	       (unsigned long long)pages->raw,
 	       (unsigned long long)stats->postponed);
+	if (stats->pages.reference)
+		print_taken(stats);
 	if (stats->working_set)
 		printf("  working set     %llu pages were written in both of the last rounds\n",
 		       (unsigned long long)stats->working_set);

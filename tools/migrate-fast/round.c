@@ -51,6 +51,7 @@ int sender_round_end(struct sender *sender, struct round *round)
 	round->ms = ms_since(sender->round_at);
 	stats->pages.zero += round->pages.zero;
 	stats->pages.unchanged += round->pages.unchanged;
+	stats->pages.reference += round->pages.reference;
 	stats->pages.raw += round->pages.raw;
 	stats->postponed += round->postponed;
 	return 0;

@@ -28,6 +28,7 @@ struct pass {
 	struct pager *pager;
 	enum scan what;
 	struct round *round;
+	uint64_t candidates[CHUNK_WORDS];	/* of the chunk: may be known there */
 	struct chunk *later;	/* chunks put off */
 	size_t nr_later, size_later;
 };
@@ -42,14 +43,51 @@ static bool is_of_all(const struct pass *pass)
 	return pass->what == SCAN_ALL || is_survey(pass);
 }
 
-/* A page of a VM whose memory shall follow it. */
-static void survey(struct pass *pass, struct pages *pages,
+static bool is_candidate(const struct pass *pass, const struct pages *pages,
+			 const struct migrate_fast_digest *digest)
+{
+	const struct refer *refer = pass->pager->refer;
+
+	return refer && refer_perhaps(refer, digest->xxh64) &&
+	       !bitmap_test(pages->refused, digest->page);
+}
+
+/* The page will travel, one way or the other: first the record. */
+static void record(struct pages *pages,
 		   const struct migrate_fast_digest *digest)
 {
-	if (digest->flags & MIGRATE_FAST_DIGEST_ZERO)
-		pass->round->pages.zero++;
-	else
+	pages->hash[digest->page] = digest->xxh64;
+	bitmap_clear(pages->zero, digest->page);
+	bitmap_clear(pages->certain, digest->page);
+	bitmap_set(pages->in_flight, digest->page);
+}
+
+static int whole(struct pass *pass, struct pages *pages,
+		 const struct migrate_fast_digest *digest)
+{
+	struct classes *classes = &pass->round->pages;
+	struct pager *pager = pass->pager;
+
+	/* Its memory shall follow the VM. */
+	if (is_survey(pass)) {
 		bitmap_set(pages->stale, digest->page);
+		return 0;
+	}
+	classes->raw++;
+	record(pages, digest);
+	if (pass->what == SCAN_ALL && classes->raw == 100 &&
+	    hook_set("lose-page"))
+		return 0;
+	pages_sent(pager, pages->number, digest->page);
+	return gather_page(&pager->gather, pages->number, digest->page);
+}
+
+static int reference(struct pass *pass, struct pages *pages,
+		     const struct migrate_fast_digest *digest)
+{
+	pass->round->pages.reference++;
+	record(pages, digest);
+	return gather_reference(&pass->pager->gather, pages->number, digest);
 }
 
 static int zero(struct pass *pass, struct pages *pages, uint64_t page)
@@ -57,7 +95,7 @@ static int zero(struct pass *pass, struct pages *pages, uint64_t page)
 	struct classes *classes = &pass->round->pages;
 
 	if (bitmap_test(pages->zero, page)) {
-		if (pass->what == SCAN_ALL)
+		if (is_of_all(pass))
 			classes->zero++;
 		else
 			classes->unchanged++;
@@ -70,11 +108,11 @@ static int zero(struct pass *pass, struct pages *pages, uint64_t page)
 }
 
 /* One page: is there anything to send? */
-static int classify(struct pass *pass, struct pages *pages,
+static int classify(struct pass *pass, const struct chunk *chunk,
 		    const struct migrate_fast_digest *digest)
 {
 	struct classes *classes = &pass->round->pages;
-	struct pager *pager = pass->pager;
+	struct pages *pages = chunk->pages;
 	uint64_t page = digest->page;
 
 	if (digest->flags & MIGRATE_FAST_DIGEST_ZERO)
@@ -85,17 +123,11 @@ static int classify(struct pass *pass, struct pages *pages,
 		classes->unchanged++;
 		return 0;
 	}
-	classes->raw++;
-	/* First the record, then the sending. */
-	pages->hash[page] = digest->xxh64;
-	bitmap_clear(pages->zero, page);
-	bitmap_clear(pages->certain, page);
-	bitmap_set(pages->in_flight, page);
-	if (pass->what == SCAN_ALL && classes->raw == 100 &&
-	    hook_set("lose-page"))
+	if (is_candidate(pass, pages, digest)) {
+		bitmap_set(pass->candidates, page - chunk->start);
 		return 0;
-	pages_sent(pager, pages->number, page);
-	return gather_page(&pager->gather, pages->number, page);
+	}
+	return whole(pass, pages, digest);
 }
 
 /*
@@ -146,40 +178,82 @@ static void take_out_owed(struct pass *pass, const struct chunk *chunk,
 	pass->round->postponed += bitmap_weight(owed, words);
 }
 
-/* Digests what the bitmap names, and deals with it. */
-static int look_at(struct pass *pass, const struct chunk *chunk)
+/* With SHA-256: is it still what passed the filter? */
+static int classify_candidate(struct pass *pass, const struct chunk *chunk,
+			      const struct migrate_fast_digest *digest)
+{
+	struct pages *pages = chunk->pages;
+
+	if (digest->flags & MIGRATE_FAST_DIGEST_ZERO)
+		return zero(pass, pages, digest->page);
+	if (is_candidate(pass, pages, digest))
+		return reference(pass, pages, digest);
+	return whole(pass, pages, digest);
+}
+
+/* Digests what the bitmap names, and deals with each page by @deal. */
+static int digest_pages(struct pass *pass, const struct chunk *chunk,
+			uint32_t what,
+			int (*deal)(struct pass *pass,
+				    const struct chunk *chunk,
+				    const struct migrate_fast_digest *digest))
 {
 	uint64_t at = chunk->start, end = chunk->start + chunk->n;
-	uint32_t flags = MIGRATE_FAST_HASH_DIRTY;
 	struct pager *pager = pass->pager;
-	struct pages *pages = chunk->pages;
+	struct ram *ram = chunk->pages->ram;
 	uint64_t began, took, raw;
 	int64_t got, k;
 
-	if (!is_survey(pass))
-		flags |= MIGRATE_FAST_HASH_XXH64;
 	while (at < end) {
 		began = now_ns();
-		got = mf_hash(pager->vm->session, &pages->ram->mf, flags, at,
-			      end - at, is_survey(pass) ? 0 : pager->seed,
+		got = mf_hash(pager->vm->session, &ram->mf,
+			      what | MIGRATE_FAST_HASH_DIRTY, at, end - at,
+			      what & MIGRATE_FAST_HASH_XXH64 ? pager->seed : 0,
 			      pager->digests, PAGES_CHUNK, &at);
 		if (got < 0)
-			return fail("cannot read %s: %s", pages->ram->path,
+			return fail("cannot read %s: %s", ram->path,
 				    strerror((int)-got));
 		took = now_ns() - began;
 		raw = pass->round->pages.raw;
-		for (k = 0; k < got; k++) {
-			if (is_survey(pass))
-				survey(pass, pages, &pager->digests[k]);
-			else if (classify(pass, pages, &pager->digests[k]))
+		for (k = 0; k < got; k++)
+			if (deal(pass, chunk, &pager->digests[k]))
 				return -1;
-		}
 		pager->hash_ns += took;
 		pager->hashed += (uint64_t)got;
 		if (pass->round->pages.raw == raw)
 			pager->idle_ns += took;
 	}
 	return 0;
+}
+
+/* A page that will not be copied while the VM runs here, unless it is zero. */
+static int survey(struct pass *pass, const struct chunk *chunk,
+		  const struct migrate_fast_digest *digest)
+{
+	if (digest->flags & MIGRATE_FAST_DIGEST_ZERO) {
+		pass->round->pages.zero++;
+		return 0;
+	}
+	return whole(pass, chunk->pages, digest);
+}
+
+/* Deals with the pages that the bitmap names. */
+static int look_at(struct pass *pass, const struct chunk *chunk)
+{
+	uint64_t *bitmap = chunk->pages->ram->mf.bitmap + chunk->start / 64;
+	uint64_t words = bitmap_words(chunk->n);
+
+	/* What it has no use for is not digested. */
+	if (is_survey(pass) && !pass->pager->refer)
+		return digest_pages(pass, chunk, 0, survey);
+	memset(pass->candidates, 0, sizeof(pass->candidates));
+	if (digest_pages(pass, chunk, MIGRATE_FAST_HASH_XXH64, classify))
+		return -1;
+	if (!bitmap_weight(pass->candidates, words))
+		return 0;
+	memcpy(bitmap, pass->candidates, words * 8);
+	return digest_pages(pass, chunk, MIGRATE_FAST_HASH_XXH64 |
+			    MIGRATE_FAST_HASH_SHA256, classify_candidate);
 }
 
 /* Returns 1, and has done nothing, if @may_wait and it would better wait. */
@@ -216,7 +290,8 @@ static void tell_progress(const struct pass *pass)
 {
 	const struct classes *classes = &pass->round->pages;
 	struct progress *progress = pass->pager->progress;
-	uint64_t seen = classes->zero + classes->unchanged + classes->raw;
+	uint64_t seen = classes->zero + classes->unchanged +
+			classes->reference + classes->raw;
 	uint64_t rest = pass->round->dirty - seen;
 
 	if (rest <= progress->stats->total_pages)

@@ -47,7 +47,10 @@ static int greet(struct sender *sender)
 	sender->rtt_ms = line_rtt_ms(conn->sock);
 	if (hello_is_older(&sender->vm, sender->welcome))
 		note("the destination's QEMU is older than the one here; it may refuse the device state");
-	return hello_compare(&sender->vm, sender->welcome, conn->peer);
+	if (hello_compare(&sender->vm, sender->welcome, conn->peer))
+		return -1;
+	/* What it can tell saves more than the time that it takes. */
+	return loop_until(refer_is_told, &sender->refer, 0);
 }
 
 /* From here on nobody else migrates this VM, or throttles it. */
@@ -104,6 +107,10 @@ static int migrate(struct sender *sender)
 	if (track(vm) || greet(sender) || set_capabilities(sender))
 		return -1;
 	pages_init(&sender->pager, vm, &sender->conn, &sender->progress);
+	if (sender->refer.filter.nr_blocks) {
+		sender->pager.refer = &sender->refer;
+		sender->pager.seed = sender->refer.seed;
+	}
 	if (options->max_bandwidth) {
 		rate_set(&sender->rate, options->max_bandwidth);
 		sender->pager.gather.rate = &sender->rate;
@@ -129,6 +136,7 @@ static int finish(struct sender *sender)
 			    sender->supply.pull.conn.tx_bytes;
 	stats->back_bytes = sender->conn.rx_bytes +
 			    sender->supply.pull.conn.rx_bytes;
+	stats->missed = sender->refer.missed;
 	if (sender->pager.vm) {
 		stats->sent_twice = pages_sent_twice(&sender->pager);
 		stats->sent_more = sender->pager.more;
@@ -200,5 +208,7 @@ int cmd_send(const struct options *options)
 	free(sender.stats.rounds);
 	free(sender.stats.error);
 	json_decref(sender.stats.arrived);
+	json_decref(sender.stats.taken);
+	refer_free(&sender.refer);
 	return ret;
 }

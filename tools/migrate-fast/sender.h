@@ -26,6 +26,7 @@ struct sender {
 	struct rate rate;
 	struct devstate devstate;
 	struct guard guard;
+	struct refer refer;
 	struct throttle throttle;
 	struct supply supply;
 	bool split;		/* memory follows the VM (post-copy) */

@@ -11,6 +11,7 @@
 struct classes {
 	uint64_t zero;		/* zero: not sent, or sent as a frame of 24 bytes */
 	uint64_t unchanged;	/* written, but what the destination has */
+	uint64_t reference;	/* named: the destination may have it */
 	uint64_t raw;		/* sent whole */
 };
 
@@ -80,6 +81,8 @@ struct stats {
 	uint64_t sent_more;	/* times that one travelled a third time ... */
 	double copy_ms;		/* until the VM was stopped */
 	struct supplied supplied;
+	json_t *taken;		/* from which source the destination took pages */
+	uint64_t missed;	/* references that were not known there */
 	json_t *arrived;	/* what the destination tells of it, or NULL */
 	bool verified;
 	bool was_running;	/* when it began */

@@ -246,8 +246,7 @@ static void drop(struct sender *sender)
 	conn_reset(&sender->conn);
 	pull_end(&sender->supply.pull);
 	/* Gathered, but never sent. */
-	gather->nr_frames = 0;
-	gather->bytes = 0;
+	gather_forget(gather);
 	for (i = 0; i < sender->vm.rams; i++)
 		memset(sender->pager.pages[i].stale, 0,
 		       bitmap_words(sender->vm.ram[i].mf.pages) * 8);

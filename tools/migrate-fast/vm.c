@@ -66,8 +66,8 @@ static char *qom_string(struct vm *vm, const char *path, const char *property)
 static int query_machine(struct vm *vm)
 {
 	json_t *version = json_object_get(vm->qmp.greeting, "qemu");
-	json_t *cpus, *target;
-	const char *path, *arch;
+	json_t *cpus, *target, *name;
+	const char *path, *arch, *text;
 
 	json_unpack(version, "{s:i, s:i, s:i}", "major", &vm->major, "minor",
 		    &vm->minor, "micro", &vm->micro);
@@ -78,6 +78,13 @@ static int query_machine(struct vm *vm)
 	arch = json_string_value(json_object_get(target, "arch"));
 	vm->target = need(strdup(arch ? arch : "?"));
 	json_decref(target);
+	name = qmp_call(&vm->qmp, "query-name", NULL, QMP_MS);
+	if (!name)
+		return -1;
+	text = json_string_value(json_object_get(name, "name"));
+	if (text)
+		vm->name = need(strdup(text));
+	json_decref(name);
 	cpus = qmp_call(&vm->qmp, "query-cpus-fast", NULL, QMP_MS);
 	if (!cpus)
 		return -1;
@@ -365,6 +372,7 @@ void vm_close(struct vm *vm)
 		free(vm->ram[i].path);
 	}
 	free(vm->ram);
+	free(vm->name);
 	free(vm->machine);
 	free(vm->target);
 	free(vm->cpu);

@@ -34,6 +34,7 @@ struct vm {
 	bool incoming;		/* the side we are: waits for a VM */
 	bool handed_over;	/* the state does not matter any more */
 	int major, minor, micro;
+	char *name;		/* QEMU's -name, or NULL */
 	char *machine;
 	char *target;
 	char *cpu;

@@ -52,6 +52,9 @@ static const char *const names[WIRE_TYPES] = {
 	[WIRE_MISSES] = "MISSES",
 	[WIRE_COMPLETE] = "COMPLETE",
 	[WIRE_DIGESTS] = "DIGESTS",
+	[WIRE_FILTER] = "FILTER",
+	[WIRE_REFER] = "REFER",
+	[WIRE_MISS] = "MISS",
 };
 
 /* Types that have a payload. */
@@ -60,7 +63,9 @@ static const char *const names[WIRE_TYPES] = {
 		 BIT(WIRE_PAGES) | BIT(WIRE_DEVICE) | BIT(WIRE_DIGEST) | \
 		 BIT(WIRE_DIFFER) | BIT(WIRE_REFUSED) | BIT(WIRE_ASK) | \
 		 BIT(WIRE_ANSWER) | BIT(WIRE_JOIN) | BIT(WIRE_STALE) | \
-		 BIT(WIRE_MISSING) | BIT(WIRE_COMPLETE) | BIT(WIRE_DIGESTS))
+		 BIT(WIRE_MISSING) | BIT(WIRE_COMPLETE) | BIT(WIRE_DIGESTS) | \
+		 BIT(WIRE_FILTER) | BIT(WIRE_REFER) | BIT(WIRE_MISS) | \
+		 BIT(WIRE_PREPARED))
 
 const char *wire_name(unsigned int type)
 {

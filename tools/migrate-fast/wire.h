@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The protocol between migrate-fast send and migrate-fast recv, version 2.
+ * The protocol between migrate-fast send and migrate-fast recv, version 3.
  *
- * One TCP connection, made by the source; post-copy takes a second one. Both directions carry frames: a
- * header of 24 bytes, all little endian, and @length bytes of payload.
+ * One TCP connection, made by the source; post-copy takes a second one. Both
+ * directions carry frames: a header of 24 bytes, all little endian, and @length
+ * bytes of payload.
  *
  *	offset	0  __u32 magic	 WIRE_MAGIC
  *		4  __u16 type	 enum wire_type
@@ -15,7 +16,10 @@
  * Source				Destination
  *	HELLO json	 ----------->	compares with its own QEMU
  *			 <-----------	WELCOME json, its RAM is all zero
+ *			 <-----------	FILTER ..., if WELCOME announces it
  *	PAGES, ZERO ...	 ----------->
+ *	REFER ...	 ----------->	pages that the filter lets pass
+ *			 <-----------	MISS ...: those of them that are not here
  *	ROUND n		 ----------->
  *			 <-----------	ROUND_DONE n: all before it is placed
  *	PREPARE		 ----------->	hands QEMU its end of the relay
@@ -74,7 +78,7 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC	0x3172464dU	/* "MFr1" */
-#define WIRE_VERSION	2
+#define WIRE_VERSION	3
 #define WIRE_HEADER	24
 /* Pages of one PAGES frame; of one ZERO frame any number is right. */
 #define WIRE_MAX_PAGES	1024
@@ -86,6 +90,9 @@
 #define WIRE_DIGEST_PAGES 1024
 /* Pages that one STALE or MISSING stands for, at most. */
 #define WIRE_BITMAP_PAGES (WIRE_MAX_BYTES * 8)
+
+/* References of one REFER: each may cost the destination a disk access. */
+#define WIRE_MAX_REFERENCES 128
 
 enum wire_type {
 	WIRE_HELLO = 1,
@@ -104,7 +111,7 @@ enum wire_type {
 	WIRE_DIFFER,		/* payload: SHA-256 of each page here */
 	WIRE_VERIFIED,
 	WIRE_LOAD,		/* page: bytes of device state in all */
-	WIRE_PREPARED,
+	WIRE_PREPARED,		/* payload: json, what came from where */
 	WIRE_COMMIT,
 	WIRE_RUNNING,
 	WIRE_REFUSED,		/* payload: text */
@@ -121,6 +128,9 @@ enum wire_type {
 	WIRE_MISSES,		/* page: pages that are missing in all */
 	WIRE_COMPLETE,
 	WIRE_DIGESTS,		/* payload: SHA-256 of each page */
+	WIRE_FILTER,		/* payload: bytes of it from byte @page on */
+	WIRE_REFER,		/* payload: @count of struct wire_reference */
+	WIRE_MISS,		/* payload: @count numbers of pages, __le64 */
 	WIRE_TYPES
 };
 
@@ -131,6 +141,13 @@ struct wire_frame {
 	uint32_t count;
 	uint64_t page;
 };
+
+/* A page that the destination may have: which, and of what content. */
+struct wire_reference {
+	uint64_t page;
+	uint64_t xxh64;		/* with the seed of WELCOME */
+	uint8_t sha256[32];
+} __attribute__((packed));
 
 void wire_pack(uint8_t header[WIRE_HEADER], const struct wire_frame *frame);
 /*

@@ -137,6 +137,7 @@ static int add(struct store *store, const char *file,
 	if (!path)
 		return fail("cannot open %s: %s", file, strerror(errno));
 	source.path = path;
+	source.vms = json_incref(options->vms);
 	source.name = make_name(options, path);
 	if (check_name(store, source.name) ||
 	    choose_format(options, path, &source.format)) {
@@ -221,6 +222,7 @@ static int import(struct store *store, int fd, const char *file,
 		return -1;
 	}
 	source.kind = KIND_PAGES;
+	source.vms = json_incref(options->vms);
 	added = store_add(store, &source);
 	free(added->path);
 	added->path = store_pages(store, added);

@@ -9,7 +9,10 @@
 #include "../migrate-fast/say.h"
 #include "command.h"
 
-enum { OPT_STORE = 256, OPT_NAME, OPT_FORMAT, OPT_JSON, OPT_REBUILD };
+enum {
+	OPT_STORE = 256, OPT_NAME, OPT_FORMAT, OPT_JSON, OPT_REBUILD, OPT_FOR,
+	OPT_FOR_ALL,
+};
 
 #define STORE_OPTION \
 	{ "store", OPT_STORE, "DIR", 0, \
@@ -20,19 +23,26 @@ enum { OPT_STORE = 256, OPT_NAME, OPT_FORMAT, OPT_JSON, OPT_REBUILD };
 	{ "name", OPT_NAME, "NAME", 0, \
 	  "What to call it (default: its file name, without what follows the last dot)", 0 }
 
+#define FOR_OPTION \
+	{ "for", OPT_FOR, "VM", 0, \
+	  "The VM of this name (QEMU's -name) may take pages from it; for more VMs say it again", 0 }
+#define FOR_ALL_OPTION \
+	{ "for-all", OPT_FOR_ALL, NULL, 0, \
+	  "Every VM may. A guest can then find out, from how fast it moves, whether the source has a page that it guesses", 0 }
+
 static const struct argp_option plain[] = {
 	STORE_OPTION, JSON_OPTION, { 0 }
 };
 
 static const struct argp_option adding[] = {
-	NAME_OPTION,
+	FOR_OPTION, FOR_ALL_OPTION, NAME_OPTION,
 	{ "format", OPT_FORMAT, "FORMAT", 0,
 	  "raw, qcow2 or ram (default: ram in a file system of mfram, else raw)", 0 },
 	STORE_OPTION, JSON_OPTION, { 0 }
 };
 
 static const struct argp_option importing[] = {
-	NAME_OPTION, STORE_OPTION, JSON_OPTION, { 0 }
+	FOR_OPTION, FOR_ALL_OPTION, NAME_OPTION, STORE_OPTION, JSON_OPTION, { 0 }
 };
 
 static const struct argp_option checking[] = {
@@ -58,6 +68,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 				   arg);
 		options->format = arg;
 		break;
+	case OPT_FOR:
+	case OPT_FOR_ALL:
+		if (arg && !strcmp(arg, "*"))
+			argp_error(state, "--for=\"*\": say --for-all");
+		if (!options->vms)
+			options->vms = json_array();
+		json_array_append_new(options->vms,
+				      json_string(arg ? arg : "*"));
+		break;
 	case OPT_JSON:
 		options->json = true;
 		break;
@@ -78,41 +97,42 @@ static const struct command {
 	const char *name;
 	int (*run)(const struct store_options *options);
 	unsigned int least, most;	/* arguments */
+	bool wants_vms;
 	struct argp argp;
 } commands[] = {
-	{ "add", store_cmd_add, 1, ~0U, {
+	{ "add", store_cmd_add, 1, ~0U, true, {
 		.options = adding, .parser = parse, .args_doc = "FILE...",
 		.doc = "Lets VMs that come here take pages from disk images, block devices, and RAM files of other VMs.\v"
 		"Example:\n"
-		"  migrate-fast store add /srv/images/debian12.raw\n"
-		"  migrate-fast store add --name=db --format=qcow2 /srv/vm/db.img\n"
-		"  migrate-fast store add /run/migrate-fast/vm2\n" } },
-	{ "update", store_cmd_update, 0, ~0U, {
+		"  migrate-fast store add --for-all /srv/images/debian12.raw\n"
+		"  migrate-fast store add --for=db1 --for=db2 --format=qcow2 /srv/vm/db.img\n"
+		"  migrate-fast store add --for=web1 /run/migrate-fast/web2\n" } },
+	{ "update", store_cmd_update, 0, ~0U, false, {
 		.options = plain, .parser = parse, .args_doc = "[NAME...]",
 		.doc = "Reads those sources again that have changed; of what is in the index only what differs is written." } },
-	{ "remove", store_cmd_remove, 1, ~0U, {
+	{ "remove", store_cmd_remove, 1, ~0U, false, {
 		.options = plain, .parser = parse, .args_doc = "NAME...",
 		.doc = "Forgets sources. The images stay." } },
-	{ "list", store_cmd_list, 0, 0, {
+	{ "list", store_cmd_list, 0, 0, false, {
 		.options = plain, .parser = parse,
 		.doc = "Tells what VMs that come here may take pages from." } },
-	{ "stat", store_cmd_stat, 0, ~0U, {
+	{ "stat", store_cmd_stat, 0, ~0U, false, {
 		.options = plain, .parser = parse, .args_doc = "[NAME...]",
 		.doc = "Tells of each source, and of all together, how many pages there are, and how many differ." } },
-	{ "check", store_cmd_check, 0, ~0U, {
+	{ "check", store_cmd_check, 0, ~0U, false, {
 		.options = checking, .parser = parse, .args_doc = "[NAME...]",
 		.doc = "Are the indexes whole, and the sources what was indexed? Reads all of both.\v"
 		"Exit status: 0 all is well, 1 not." } },
-	{ "gc", store_cmd_gc, 0, 0, {
+	{ "gc", store_cmd_gc, 0, 0, false, {
 		.options = plain, .parser = parse,
 		.doc = "Removes what is of no use any more: indexes of images that are gone, and what a crash has left." } },
-	{ "export", store_cmd_export, 1, ~0U, {
+	{ "export", store_cmd_export, 1, ~0U, false, {
 		.options = plain, .parser = parse,
 		.args_doc = "FILE [NAME...]",
 		.doc = "Writes every page of the sources once to a page file, for another host. FILE may be \"-\".\v"
 		"Example:\n"
-		"  migrate-fast store export - debian12 | ssh host2 migrate-fast store import --name=debian12 -\n" } },
-	{ "import", store_cmd_import, 1, 1, {
+		"  migrate-fast store export - debian12 | ssh host2 migrate-fast store import --for-all --name=debian12 -\n" } },
+	{ "import", store_cmd_import, 1, 1, true, {
 		.options = importing, .parser = parse, .args_doc = "FILE",
 		.doc = "Takes a page file into the store. FILE may be \"-\"; then it needs --name." } },
 };
@@ -143,6 +163,7 @@ static int run(const struct command *command, int argc, char **argv)
 {
 	struct store_options options = { .dir = STORE_DIR };
 	char name[48];
+	int ret;
 
 	snprintf(name, sizeof(name), "migrate-fast store %s", command->name);
 	argv[0] = name;
@@ -158,8 +179,15 @@ static int run(const struct command *command, int argc, char **argv)
 		fprintf(stderr, "%s: --name is for one source only\n", name);
 		return EXIT_USAGE;
 	}
+	if (command->wants_vms && !options.vms) {
+		fprintf(stderr, "%s: which VMs may take pages from it? --for=VM, or --for-all; see %s --help\n",
+			name, name);
+		return EXIT_USAGE;
+	}
 	say_set(options.json);
-	return command->run(&options);
+	ret = command->run(&options);
+	json_decref(options.vms);
+	return ret;
 }
 
 int store_main(int argc, char **argv)

@@ -11,6 +11,7 @@ struct store_options {
 	const char *dir;
 	const char *name;
 	const char *format;
+	json_t *vms;		/* which may take pages, or NULL */
 	bool json;
 	bool rebuild;		/* check: mend what is broken */
 	char **args;		/* what the command works on */

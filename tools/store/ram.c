@@ -51,7 +51,16 @@ static int ram_digest(struct blocks *blocks, uint64_t first, unsigned int n,
 static int ram_read(struct blocks *blocks, uint64_t block, void *to)
 {
 	struct ram_blocks *ram = to_ram(blocks);
+	struct migrate_fast_digest digest;
+	uint64_t next;
+	int64_t n;
 
+	/* A page that is absent would keep us waiting. */
+	n = mf_hash(ram->session, &ram->ram, 0, block, 1, 0, &digest, 1, &next);
+	if (n < 0)
+		return fail("cannot read page %llu of %s: %s",
+			    (unsigned long long)block, blocks->path,
+			    strerror((int)-n));
 	if (pread(ram->fd, to, BLOCK_BYTES, (off_t)block * BLOCK_BYTES) !=
 	    BLOCK_BYTES)
 		return fail("cannot read page %llu of %s: %s",

@@ -94,6 +94,12 @@ static int raw_digest(struct blocks *blocks, uint64_t first, unsigned int n,
 	return 0;
 }
 
+static void raw_ahead(struct blocks *blocks, uint64_t block)
+{
+	posix_fadvise(to_raw(blocks)->fd, (off_t)block * BLOCK_BYTES,
+		      BLOCK_BYTES, POSIX_FADV_WILLNEED);
+}
+
 static int raw_read(struct blocks *blocks, uint64_t block, void *to)
 {
 	return get(to_raw(blocks), (off_t)block * BLOCK_BYTES, BLOCK_BYTES, to);
@@ -110,6 +116,7 @@ static void raw_close(struct blocks *blocks)
 
 static const struct blocks_ops raw_ops = {
 	.digest = raw_digest,
+	.ahead = raw_ahead,
 	.read = raw_read,
 	.close = raw_close,
 };

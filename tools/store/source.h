@@ -4,6 +4,7 @@
 #define SOURCE_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -33,6 +34,7 @@ struct source {
 	uint64_t blocks;
 	uint64_t places;	/* in its index */
 	int64_t indexed;	/* when; s since 1970; 0: never */
+	json_t *vms;		/* names of VMs that may take pages; "*": all */
 };
 
 enum source_state {
@@ -43,6 +45,9 @@ enum source_state {
 };
 
 const char *kind_name(enum kind kind);
+
+/* May a VM of that name take pages? NULL: one without a name. */
+bool source_is_for(const struct source *source, const char *vm);
 
 /* Looks at the file. */
 enum source_state source_state(const struct source *source);

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Pages that the destination has already do not travel: they are named.
+
+The guest's memory is copied to an image that the destination indexes. Then what stands in
+the image changes, without the index, in every way that would put a wrong page into the
+guest if SHA-256 were not asked. Every move is verified page by page.
+"""
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# pylint: disable=wrong-import-position
+from migrate.move import MODES, TOOL, Move, Scenario, Work, discard, must_answer
+from vm import Bed
+
+PAGE = 4096
+STORE = "/run/store"
+MASK = (1 << 64) - 1
+P1, P2 = 0x9e3779b185ebca87, 0xc2b2ae3d27d4eb4f
+
+
+def rotate(word):
+    return (word << 31 | word >> 33) & MASK
+
+
+def forge(page, seed):
+    """Another page of the same XXH64: see selftests/store/known.c."""
+    word = [int.from_bytes(page[at:at + 8], "little") for at in (0, 32)]
+    start = seed + P1 + P2
+    before = rotate((start + word[0] * P2) & MASK) * P1
+    after = rotate((start + (word[0] ^ 1) * P2) & MASK) * P1
+    word = [word[0] ^ 1, (before + word[1] * P2 - after) * pow(P2, -1, 1 << 64) & MASK]
+    return (word[0].to_bytes(8, "little") + page[8:32] + word[1].to_bytes(8, "little") +
+            page[40:])
+
+
+class Known(Scenario):
+    def __init__(self, bed):
+        super().__init__(bed)
+        self.vm = self.guest()
+        self.image = os.path.join(bed.dir, "ram.raw")
+        self.work = Work(self.vm, "writer 4 rate=200")
+
+    def store(self, command, *args, host=None):
+        host = host or self.other(self.vm.host)
+        return host.run(" ".join([TOOL, "store", command, f"--store={STORE}", *args]),
+                        timeout=300, check=True).out
+
+    def index(self, *args):
+        """What the guest's memory is now becomes an image that the other host indexes."""
+        self.vm.host.run(f"cp --sparse=always {self.vm.ram_path} {self.image}", timeout=300,
+                         check=True)
+        host = self.other(self.vm.host)
+        host.run(f"rm -rf {STORE}")
+        self.store("add", *(args or ("--for=vm1",)), self.image)
+        return int(host.run(f"sed -n 's/.*seed.*\"\\([0-9a-f]*\\)\".*/\\1/p' "
+                            f"{STORE}/store.json", check=True).out, 16)
+
+    def move(self, **options):
+        """To the other host."""
+        twin = self.vm.twin(self.other(self.vm.host)).start()
+        try:
+            move = Move(self.vm, twin, verify=True, recv_args=["--store", STORE], **options)
+            result = move.moved()
+        except BaseException:
+            discard(twin)
+            raise
+        left, self.vm = self.vm, twin
+        discard(left)
+        assert result["verified"]
+        pages = result["pages"]
+        self.tests.note(f"{result['mode']}: {pages}, missed {result['missed']}, "
+                        f"taken {result.get('taken')}, {result['wire_bytes']} bytes, "
+                        f"{result['total_ms']:.0f} ms")
+        must_answer(self.vm)
+        self.work.guest = self.vm
+        self.work.verify()
+        move.nothing_left()
+        return result
+
+    def known(self, mode):
+        """Most of it is there."""
+        self.index()
+        result = self.move(args=MODES[mode])
+        pages = result["pages"]
+        assert pages["reference"] > 5000, pages
+        assert result["taken"]["ram"] == pages["reference"] - result["missed"], result
+        assert result["wire_bytes"] < pages["reference"] * PAGE / 2, result
+
+    def others(self):
+        """An image for another VM is not even told of."""
+        self.index("--for=vm2")
+        result = self.move()
+        assert not result["pages"]["reference"] and not result["missed"], result
+        self.store("list", host=self.vm.host)
+
+    def written(self):
+        """Half of the image is written when the filter is made already."""
+        self.index()
+        size = os.path.getsize(self.image)
+
+        def write():
+            with open(self.image, "r+b") as file:
+                for at in range(0, size, 2 * PAGE):
+                    file.seek(at)
+                    file.write(b"\1" * PAGE)
+        result = self.move(meanwhile=write)
+        assert result["missed"] > 1000 and result["taken"]["ram"] > 1000, result
+
+    def shrinks(self):
+        """The image is cut short meanwhile."""
+        self.index()
+        size = os.path.getsize(self.image)
+        result = self.move(meanwhile=lambda: os.truncate(self.image, size // 8))
+        assert result["missed"] > 1000, result
+
+    def forged(self):
+        """Every page of the image becomes another one of the same XXH64."""
+        seed = self.index()
+
+        def write():
+            with open(self.image, "r+b") as file:
+                at = 0
+                while page := file.read(PAGE):
+                    if page.strip(b"\0"):
+                        file.seek(at)
+                        file.write(forge(page, seed))
+                    at += PAGE
+                    file.seek(at)
+        result = self.move(meanwhile=write)
+        assert result["missed"] == result["pages"]["reference"] > 5000, result
+        assert not result["taken"]["ram"], result
+
+    def run(self):
+        for mode in MODES:
+            with self.test(f"known: {mode}"):
+                self.known(mode)
+        for case in (self.others, self.written, self.shrinks, self.forged):
+            with self.test(case.__name__):
+                case()
+        return self.tests.finish()
+
+
+def main():
+    with Bed("known") as bed:
+        return Known(bed).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Pages of a VM that are here already; see known.h. */
+#include <endian.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "known.h"
+#include "say.h"
+#include "size.h"
+
+/* Places that are tried for a digest, in one source. */
+#define TRIES	8
+
+/* Another source goes without it. */
+static void left_out(const struct source *source, const char *why)
+{
+	note("%s is left out: %s", source->name, why);
+}
+
+static void leave_out(const struct source *source)
+{
+	char *cause = fail_take();
+
+	left_out(source, cause);
+	free(cause);
+}
+
+static bool is_usable(const struct known *known, const struct source *source,
+		      const char *index)
+{
+	switch (source_state(source)) {
+	case SOURCE_GONE:
+		left_out(source, "its file is gone");
+		return false;
+	case SOURCE_NEW:
+		left_out(source, "it was never read to its end (migrate-fast store update)");
+		return false;
+	case SOURCE_CHANGED:
+		if (source->kind != KIND_RAM)
+			note("%s was written since it was read: pages that have changed are not found in it (migrate-fast store update)",
+			     source->name);
+		break;
+	case SOURCE_SAME:
+		break;
+	}
+	if (index_check(index, known->store.seed) == INDEX_OK)
+		return true;
+	left_out(source, store_busy(&known->store) ?
+		 "it is being read just now" :
+		 "its index is not whole (migrate-fast store update)");
+	return false;
+}
+
+static int open_source(struct known *known, const struct source *source)
+{
+	struct known_source *open = &known->sources[known->nr_sources];
+
+	*open = (struct known_source){ .source = source };
+	open->path = store_index(&known->store, source);
+	if (!is_usable(known, source, open->path)) {
+		free(open->path);
+		return -1;
+	}
+	open->blocks = blocks_open(source->path, source->format);
+	if (!open->blocks || index_open(&open->index, open->path)) {
+		leave_out(source);
+		blocks_close(open->blocks);
+		free(open->path);
+		return -1;
+	}
+	known->nr_sources++;
+	return 0;
+}
+
+static void close_source(struct known_source *open)
+{
+	index_close(&open->index);
+	blocks_close(open->blocks);
+	free(open->path);
+}
+
+static int add_digest(void *arg, uint64_t digest)
+{
+	filter_add(arg, digest);
+	return 0;
+}
+
+/* One that cannot be read to its end is not in it, or only in part. */
+static void fill_filter(struct known *known, uint64_t places)
+{
+	size_t i;
+
+	filter_init(&known->filter, filter_bytes(places));
+	for (i = 0; i < known->nr_sources; i++)
+		if (index_each(&known->sources[i].index, add_digest,
+			       &known->filter))
+			leave_out(known->sources[i].source);
+}
+
+void known_open(struct known *known, const char *dir, const char *name,
+		uint64_t budget)
+{
+	uint64_t places = 0, more;
+	char *cause;
+	size_t i;
+
+	memset(known, 0, sizeof(*known));
+	if (store_open(&known->store, dir, false)) {
+		cause = fail_take();
+		note("the page store is not used: %s", cause);
+		free(cause);
+		return;
+	}
+	known->sources = need(calloc(known->store.nr_sources + 1,
+				     sizeof(*known->sources)));
+	for (i = 0; i < known->store.nr_sources; i++) {
+		const struct source *source = &known->store.sources[i];
+
+		if (!source_is_for(source, name) || open_source(known, source))
+			continue;
+		more = known->sources[known->nr_sources - 1].index.places;
+		if (filter_bytes(places + more) > budget) {
+			left_out(source, "to tell of so many pages costs more than it could save for this VM");
+			close_source(&known->sources[--known->nr_sources]);
+			continue;
+		}
+		places += more;
+	}
+	fill_filter(known, places);
+}
+
+void known_close(struct known *known)
+{
+	size_t i;
+
+	for (i = 0; i < known->nr_sources; i++)
+		close_source(&known->sources[i]);
+	free(known->sources);
+	filter_free(&known->filter);
+	if (known->store.dir)
+		store_close(&known->store);
+	memset(known, 0, sizeof(*known));
+}
+
+/* Block number @nth of @open with that digest. 1, or 0. */
+static int find_place(struct known_source *open, uint64_t digest,
+		      unsigned int nth, uint64_t *block)
+{
+	int found = index_find(&open->index, digest, nth, block);
+
+	if (found < 0)
+		leave_out(open->source);
+	return found > 0 && *block < open->blocks->count;
+}
+
+void known_ahead(struct known *known, const struct wire_reference *references,
+		 uint32_t count)
+{
+	struct known_source *open;
+	uint64_t block;
+	uint32_t i;
+
+	for (i = 0; i < count; i++) {
+		uint64_t digest = le64toh(references[i].xxh64);
+
+		for (open = known->sources;
+		     open < known->sources + known->nr_sources; open++) {
+			if (!open->blocks->ops->ahead ||
+			    !find_place(open, digest, 0, &block))
+				continue;
+			open->blocks->ops->ahead(open->blocks, block);
+			break;
+		}
+	}
+}
+
+static bool is_it(const void *page, const uint8_t sha256[32])
+{
+	unsigned int len = 32;
+	uint8_t sum[32];
+
+	return EVP_Digest(page, BLOCK_BYTES, sum, &len,
+			  EVP_sha256(), NULL) && !memcmp(sum, sha256, 32);
+}
+
+int known_find(struct known *known, const struct wire_reference *reference,
+	       void *page)
+{
+	uint64_t digest = le64toh(reference->xxh64), block;
+	struct known_source *open;
+	unsigned int n;
+
+	for (open = known->sources; open < known->sources + known->nr_sources;
+	     open++) {
+		for (n = 0; n < TRIES && find_place(open, digest, n, &block);
+		     n++) {
+			/* A disk that fails costs a miss. */
+			if (open->blocks->ops->read(open->blocks, block, page)) {
+				free(fail_take());
+				continue;
+			}
+			if (!is_it(page, reference->sha256))
+				continue;
+			open->taken++;
+			return 1;
+		}
+	}
+	known->missed++;
+	return 0;
+}
+
+json_t *known_json(const struct known *known)
+{
+	json_t *json = json_object();
+	size_t i;
+
+	for (i = 0; i < known->nr_sources; i++)
+		json_object_set_new(json, known->sources[i].source->name,
+				    json_integer((json_int_t)
+						 known->sources[i].taken));
+	return json;
+}

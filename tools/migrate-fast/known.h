@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Destination: pages of a VM that are here already, in the page store.
+ *
+ * The source is told what there may be, by a filter of XXH64, and sends, for a
+ * page that passes it, a reference: XXH64 and SHA-256. A page that was found
+ * by the one and is proved by the other is taken; else it is a miss, and the
+ * source sends it whole.
+ */
+#ifndef KNOWN_H
+#define KNOWN_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "../store/filter.h"
+#include "../store/index.h"
+#include "../store/store.h"
+#include "wire.h"
+
+/* A source of pages that is open. */
+struct known_source {
+	const struct source *source;
+	char *path;		/* of its index */
+	struct index index;
+	struct blocks *blocks;
+	uint64_t taken;		/* pages */
+};
+
+struct known {
+	struct store store;
+	struct known_source *sources;
+	size_t nr_sources;
+	struct filter filter;
+	uint64_t missed;
+};
+
+/*
+ * Opens what VM @name (NULL: it has none) may take from, as long as filters of
+ * @budget bytes in all can tell of it. What cannot be used is told, and left
+ * out: no failure.
+ */
+void known_open(struct known *known, const char *dir, const char *name,
+		uint64_t budget);
+void known_close(struct known *known);
+
+/* Finds the page, and proves that it is it. 1, or 0 if it is not here. */
+int known_find(struct known *known, const struct wire_reference *reference,
+	       void *page);
+/* References will be looked for: gets disks going. */
+void known_ahead(struct known *known, const struct wire_reference *references,
+		 uint32_t count);
+/* Pages taken from each source, by its name. */
+json_t *known_json(const struct known *known);
+
+#endif /* KNOWN_H */
