@@ -21,7 +21,7 @@ MAGIC = 0x3172464d
 (HELLO, WELCOME, FAIL, BEAT, PAGES, ZERO, ROUND, ROUND_DONE, PREPARE, READY, DEVICE, DIGEST,
  VERIFY, DIFFER, VERIFIED, LOAD, PREPARED, COMMIT, RUNNING, REFUSED, BYE, ASK,
  ANSWER, JOIN, JOINED, STALE, DEMAND, FAULT, PUSHED, MISSING, MISSES, COMPLETE,
- DIGESTS) = range(1, 34)
+ DIGESTS, FILTER, REFER, MISS, PACKED) = range(1, 38)
 FAKE_PORT = 4445
 
 
@@ -205,6 +205,15 @@ class Fuzz(Survivor):
             frame(VERIFY) + frame(LOAD, page=5), frame(READY), frame(RUNNING),
             frame(DIGEST, b"x" * 32, count=1025), frame(DIGEST, b"x" * 32, count=0),
             frame(DIGEST, b"x" * 31, count=1), frame(DIGEST, b"x" * 32, count=1, page=pages),
+            frame(REFER, b"x" * 48, count=1), frame(REFER, bytes(48), count=1, ram=7),
+            frame(REFER, bytes(48), count=2), frame(REFER, bytes(47), count=1),
+            frame(REFER, bytes(48) * 129, count=129), frame(REFER, b"", count=1),
+            frame(REFER, struct.pack("<Q", pages) + bytes(40), count=1),
+            frame(PACKED, page, count=1), frame(PACKED, b"", count=1),
+            frame(PACKED, page, count=0), frame(PACKED, page, count=65),
+            frame(PACKED, page, count=2, page=pages - 1), frame(PACKED, page, count=1, ram=7),
+            frame(PACKED, page, count=1, page=1 << 63), frame(FILTER, bytes(32)),
+            frame(MISS, bytes(8), count=1), frame(PREPARED, b"{}"),
             frame(PREPARE) + frame(PREPARE) + frame(COMMIT),
             frame(PREPARE) + frame(DEVICE, b"x" * 100) + frame(LOAD, page=99),
             frame(PREPARE) + frame(DEVICE, b"x" * 100) + frame(COMMIT)]
@@ -219,7 +228,7 @@ class Fuzz(Survivor):
         with self.case("random frames after a right greeting") as twin:
             for _ in range(8 * self.repeat):
                 frames = b"".join(
-                    frame(self.random.randrange(36), self.random.randbytes(
+                    frame(self.random.randrange(40), self.random.randbytes(
                         self.random.choice([0, 8, 32, 4096])),
                         count=self.random.choice([0, 1, 2, 1 << 31]),
                         page=self.random.choice([0, 1, pages - 1, pages, 1 << 40]))
@@ -267,6 +276,10 @@ class Fuzz(Survivor):
             self.survived()
             self.note(f"greeting: {self.hello}")
 
+    def announces(self, known):
+        """A welcome with a filter to come."""
+        return frame(WELCOME, json.dumps({**self.hello, "known": known}).encode())
+
     def false_destinations(self):
         good = frame(WELCOME, json.dumps(self.hello).encode())
         cases = [
@@ -279,6 +292,18 @@ class Fuzz(Survivor):
             ("RUNNING out of turn", [good + frame(RUNNING)]),
             ("COMPLETE out of turn", [good + frame(COMPLETE, b"{}")]),
             ("MISSING out of turn", [good + frame(MISSING, b"x" * 8, count=64)]),
+            ("a filter nobody spoke of", [good + frame(FILTER, bytes(32))]),
+            ("a filter of no end", [self.announces({"bytes": 1 << 40, "seed": "1"})]),
+            ("a filter of half a block", [self.announces({"bytes": 33, "seed": "1"})]),
+            ("a filter without a seed", [self.announces({"bytes": 32, "seed": "x"})]),
+            ("a filter that is too long", [self.announces({"bytes": 32, "seed": "1"}) +
+                                           frame(FILTER, bytes(64))]),
+            ("a filter that begins late", [self.announces({"bytes": 64, "seed": "1"}) +
+                                           frame(FILTER, bytes(32), page=32)]),
+            ("misses that were not asked for", [good + frame(MISS, bytes(8), count=1)]),
+            ("misses of pages that are none", [self.announces({"bytes": 32, "seed": "1"}) +
+                                               frame(FILTER, b"\xff" * 32) +
+                                               frame(MISS, b"\xff" * 8, count=1)]),
             ("false digests", [good + frame(DIFFER, b"x" * 32, count=9)]),
             ("a failure", [good + frame(FAIL, b"the cat sat on the cable")])]
         for name, answers in cases:

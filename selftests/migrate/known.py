@@ -144,7 +144,7 @@ class Known(Scenario):
 
 
 def main():
-    with Bed("known") as bed:
+    with Bed(name="known") as bed:
         return Known(bed).run()
 
 

@@ -68,7 +68,8 @@ int forecast_harvest(struct forecast *cast, struct mf_harvested *sum)
 static void learn(struct forecast *cast, const struct round *round, bool paced)
 {
 	uint64_t seen = round->pages.zero + round->pages.unchanged +
-			round->pages.reference + round->pages.raw;
+			round->pages.reference + round->pages.compressed +
+			round->pages.raw;
 	double idle = (double)(cast->pager->idle_ns - cast->idle_ns) / 1e6;
 
 	cast->idle_ns = cast->pager->idle_ns;
@@ -88,7 +89,8 @@ static void learn(struct forecast *cast, const struct round *round, bool paced)
 	}
 	/* Nothing is known of what was postponed: expect the worst. */
 	if (round->number > 1 && seen + round->postponed)
-		cast->raw_share = (double)(round->pages.raw +
+		cast->raw_share = (double)(round->pages.compressed +
+					   round->pages.raw +
 					   round->postponed) /
 				  (double)(seen + round->postponed);
 }
@@ -103,7 +105,8 @@ static double predict(const struct sender *sender, struct forecast *cast,
 		hash_ms = (double)sender->pager.hash_ns / 1e6 /
 			  (double)sender->pager.hashed;
 	cast->page_ms = hash_ms + cast->raw_share *
-			(MF_PAGE_SIZE + WIRE_HEADER) / bandwidth;
+			(pack_page_bytes(&sender->pager.gather.pack) +
+			 WIRE_HEADER) / bandwidth;
 	cast->ram_ms = (double)dirty * cast->page_ms;
 	cast->rest_ms = (double)sender->device_guess / bandwidth +
 			4 * sender->rtt_ms + FIXED_MS;

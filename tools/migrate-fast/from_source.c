@@ -17,6 +17,8 @@ static int on_copying(struct receiver *receiver,
 		return 0;	/* placed already */
 	case WIRE_ZERO:
 		return place_zero(receiver, frame);
+	case WIRE_PACKED:
+		return place_packed(receiver, frame, payload);
 	case WIRE_REFER:
 		return place_references(receiver, frame, payload);
 	case WIRE_ROUND:

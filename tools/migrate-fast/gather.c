@@ -2,6 +2,7 @@
 /* Frames of pages on their way to the socket; see gather.h. */
 #include <endian.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "gather.h"
@@ -10,6 +11,25 @@
 
 /* So much goes to the socket at a time; also the grain of the rate limit. */
 #define FLUSH_BYTES	(1 << 20)
+/* Compressed it is less; a frame that is not needs room to be tried. */
+#define PACKED_BYTES	(FLUSH_BYTES + 2 * WIRE_PACK_PAGES * MF_PAGE_SIZE)
+#define LEARN_NS	NSEC_PER_MSEC
+
+void gather_init(struct gather *gather, struct vm *vm, struct conn *conn,
+		 enum compress compress)
+{
+	memset(gather, 0, sizeof(*gather));
+	gather->vm = vm;
+	gather->conn = conn;
+	pack_init(&gather->pack, compress);
+	gather->packed = need(malloc(PACKED_BYTES));
+}
+
+void gather_free(struct gather *gather)
+{
+	pack_free(&gather->pack);
+	free(gather->packed);
+}
 
 static int add(struct gather *gather, enum wire_type type, unsigned int ram,
 	       uint64_t page)
@@ -20,7 +40,7 @@ static int add(struct gather *gather, enum wire_type type, unsigned int ram,
 		last = &gather->frames[gather->nr_frames - 1];
 	if (last && last->type == type && last->ram == ram &&
 	    last->page + last->count == page &&
-	    (type == WIRE_ZERO || last->count < WIRE_MAX_PAGES)) {
+	    (type == WIRE_ZERO || last->count < WIRE_PACK_PAGES)) {
 		last->count++;
 	} else {
 		if (gather->nr_frames == GATHER_FRAMES && gather_flush(gather))
@@ -93,10 +113,38 @@ int gather_reference(struct gather *gather, unsigned int ram,
 	return gather->bytes >= FLUSH_BYTES ? gather_flush(gather) : 0;
 }
 
+/* Makes PACKED frames of those that get smaller by it. */
+static int compress(struct gather *gather)
+{
+	uint8_t *at = gather->packed, *end = at + PACKED_BYTES;
+	unsigned int i;
+	int64_t n;
+
+	for (i = 0; i < gather->nr_frames; i++) {
+		struct wire_frame *frame = &gather->frames[i];
+
+		if (frame->type != WIRE_PAGES)
+			continue;
+		n = pack_pages(&gather->pack, gather->vm->ram[frame->ram].fd,
+			       frame->page, frame->count, at,
+			       (size_t)(end - at));
+		if (n < 0)
+			return -1;
+		if (!n)
+			continue;
+		gather->bytes -= frame->length - (uint64_t)n;
+		frame->type = WIRE_PACKED;
+		frame->length = (uint32_t)n;
+		at += n;
+	}
+	return 0;
+}
+
 static unsigned int build(struct gather *gather)
 {
 	struct migrate_fast_segment *segment = gather->segments;
 	const struct wire_reference *reference = gather->references;
+	const uint8_t *packed = gather->packed;
 	unsigned int i;
 
 	for (i = 0; i < gather->nr_frames; i++) {
@@ -117,6 +165,15 @@ static unsigned int build(struct gather *gather)
 			reference += frame->count;
 			continue;
 		}
+		if (frame->type == WIRE_PACKED) {
+			*segment++ = (struct migrate_fast_segment){
+				.ram = MIGRATE_FAST_SEGMENT_USER,
+				.offset = (uintptr_t)packed,
+				.bytes = frame->length,
+			};
+			packed += frame->length;
+			continue;
+		}
 		if (!frame->length)
 			continue;
 		*segment++ = (struct migrate_fast_segment){
@@ -135,6 +192,23 @@ void gather_forget(struct gather *gather)
 	gather->bytes = 0;
 }
 
+/*
+ * The socket is full. What it has taken since it was full the last time is
+ * what the line has taken: short moments tell nothing.
+ */
+static void learn(struct gather *gather)
+{
+	uint64_t now = now_ns();
+
+	if (gather->waited_at && now - gather->waited_at < LEARN_NS)
+		return;
+	if (gather->waited_at)
+		pack_learn_line(&gather->pack, gather->since_wait,
+				now - gather->waited_at);
+	gather->waited_at = now;
+	gather->since_wait = 0;
+}
+
 int gather_flush(struct gather *gather)
 {
 	struct conn *conn = gather->conn;
@@ -146,6 +220,9 @@ int gather_flush(struct gather *gather)
 		return 0;
 	if (hook("hash-send"))
 		return -1;
+	if (pack_begin(&gather->pack, gather->rate ?
+		       gather->rate->bytes_per_s : 0) && compress(gather))
+		return -1;
 	if (gather->rate && rate_wait(gather->rate, gather->bytes))
 		return -1;
 	/* Control frames first: they were said first. */
@@ -153,10 +230,13 @@ int gather_flush(struct gather *gather)
 		return -1;
 	count = build(gather);
 	conn->mid_frame = true;
+	/* Until now the line may have had nothing to do. */
+	gather->waited_at = 0;
 	while (done < gather->bytes) {
 		n = mf_send(gather->vm->session, conn->sock, gather->segments,
 			    count, done, 0);
 		if (n == -EAGAIN) {
+			learn(gather);
 			if (conn_wait_writable(conn))
 				return -1;
 			continue;
@@ -164,6 +244,7 @@ int gather_flush(struct gather *gather)
 		if (n < 0)
 			return conn_write_error(conn, (int)-n);
 		done += (uint64_t)n;
+		gather->since_wait += (uint64_t)n;
 		conn_sent(conn, (uint64_t)n);
 		if (loop_check())
 			return -1;

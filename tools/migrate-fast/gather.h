@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "conn.h"
+#include "pack.h"
 #include "rate.h"
 #include "vm.h"
 
@@ -20,12 +21,19 @@ struct gather {
 	uint8_t headers[GATHER_FRAMES][WIRE_HEADER];
 	struct wire_frame frames[GATHER_FRAMES];
 	unsigned int nr_frames;
+	struct pack pack;
+	uint8_t *packed;	/* payloads of PACKED frames, one after the other */
+	uint64_t waited_at;	/* ns: we last had to wait; bytes sent since */
+	uint64_t since_wait;
 	/* Those of REFER frames, one after the other. */
 	struct wire_reference references[GATHER_REFERENCES];
 	unsigned int nr_references;
 	uint64_t bytes;
 };
 
+void gather_init(struct gather *gather, struct vm *vm, struct conn *conn,
+		 enum compress compress);
+void gather_free(struct gather *gather);
 /* Add one page; neighbours become one frame. 0, or -1 after fail(). */
 int gather_page(struct gather *gather, unsigned int ram, uint64_t page);
 int gather_zero(struct gather *gather, unsigned int ram, uint64_t page);

@@ -20,7 +20,7 @@ enum {
 	OPT_MAX_BANDWIDTH, OPT_TIMEOUT, OPT_LINGER, OPT_FORCE, OPT_VERIFY,
 	OPT_JSON, OPT_NO_MEMORY_CHECK, OPT_BACK, OPT_MODE, OPT_ALLOW_POSTCOPY,
 	OPT_NO_POSTCOPY, OPT_RESUME, OPT_MIN_BANDWIDTH, OPT_THROTTLE,
-	OPT_STORE, OPT_NO_STORE,
+	OPT_STORE, OPT_NO_STORE, OPT_COMPRESS,
 };
 
 const char *argp_program_version = "migrate-fast " MIGRATE_FAST_VERSION;
@@ -62,6 +62,8 @@ static const struct argp_option send_options[] = {
 	  "Begin with this rate, and send each round 50 Mbit/s faster than the VM has written in the last one, up to --max-bandwidth (default: always as fast as allowed)", 0 },
 	{ "throttle", OPT_THROTTLE, "MAX%", OPTION_ARG_OPTIONAL,
 	  "Where memory must not follow the VM (--mode precopy, --no-postcopy): when rounds do not pay any more, slow the VM's processors down instead of giving up, by up to 99%, or MAX%", 0 },
+	{ "compress", OPT_COMPRESS, "HOW", 0,
+	  "Compress pages (zstd): auto (default) measures whether that is faster on this line, on, or off", 0 },
 	{ "verify", OPT_VERIFY, NULL, 0,
 	  "Compare all memory by SHA-256 after the stop (lengthens the downtime), or when all of it has followed", 0 },
 	{ "report", OPT_REPORT, "FILE", 0, "Write the result there as JSON", 0 },
@@ -181,6 +183,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_MODE:
 		if (mode_parse(arg, &options->mode))
 			argp_error(state, "--mode: \"%s\" is none of auto, precopy, postcopy, three-stage, hybrid",
+				   arg);
+		break;
+	case OPT_COMPRESS:
+		if (compress_parse(arg, &options->compress))
+			argp_error(state, "--compress: \"%s\" is none of auto, on, off",
 				   arg);
 		break;
 	case OPT_ALLOW_POSTCOPY:

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "mode.h"
+#include "pack.h"
 
 struct options {
 	const char *qmp;
@@ -25,6 +26,7 @@ struct options {
 	uint64_t linger;		/* s; recv */
 	uint64_t throttle;		/* percent at most; 0: never */
 	enum mode mode;
+	enum compress compress;
 	bool allow_postcopy;		/* auto: as soon as it promises more */
 	bool no_postcopy;		/* auto: never */
 	bool resume;			/* send, recv: finish what was begun */

@@ -45,15 +45,14 @@
 #include "say.h"
 
 void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
-		struct progress *progress)
+		struct progress *progress, enum compress compress)
 {
 	unsigned int i;
 
 	memset(pager, 0, sizeof(*pager));
 	pager->vm = vm;
 	pager->progress = progress;
-	pager->gather.vm = vm;
-	pager->gather.conn = conn;
+	gather_init(&pager->gather, vm, conn, compress);
 	pager->pages = need(calloc(vm->rams, sizeof(*pager->pages)));
 	pager->digests = need(calloc(PAGES_CHUNK, sizeof(*pager->digests)));
 	pager->hot = need(bitmap_new(PAGES_COUNT));
@@ -97,6 +96,7 @@ void pages_free(struct pager *pager)
 		free(pager->pages[i].missed);
 		free(pager->pages[i].refused);
 	}
+	gather_free(&pager->gather);
 	free(pager->pages);
 	free(pager->digests);
 	free(pager->hot);

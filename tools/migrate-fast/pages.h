@@ -49,7 +49,7 @@ struct pager {
 };
 
 void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
-		struct progress *progress);
+		struct progress *progress, enum compress compress);
 void pages_free(struct pager *pager);
 /* Takes the dirty pages of all files into their bitmaps. */
 int pages_harvest(struct pager *pager, struct mf_harvested *sum);

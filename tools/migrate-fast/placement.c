@@ -59,6 +59,26 @@ int place_payload(struct conn *conn, const struct wire_frame *frame,
 	return 0;
 }
 
+int place_packed(struct receiver *receiver, const struct wire_frame *frame,
+		 const uint8_t *payload)
+{
+	if (check_range(receiver, frame))
+		return -1;
+	receiver->pages += frame->count;
+	return place_unpack(&receiver->conn, frame, payload,
+			    receiver->map[frame->ram] +
+			    frame->page * MF_PAGE_SIZE);
+}
+
+int place_unpack(struct conn *conn, const struct wire_frame *frame,
+		 const uint8_t *payload, void *to)
+{
+	if (!unpack_pages(payload, frame->length, to, frame->count))
+		return 0;
+	conn->broken = true;
+	return fail("%s sent pages that cannot be decompressed", conn->peer);
+}
+
 /*
  * Pages that may be here already. One that is not stays as it is, until the
  * source sends it whole.

@@ -94,6 +94,11 @@ int receive_again(struct receiver *receiver);
 /* placement.c: frames that carry or name pages. */
 int place_payload(struct conn *conn, const struct wire_frame *frame,
 		  void **dest);
+int place_packed(struct receiver *receiver, const struct wire_frame *frame,
+		 const uint8_t *payload);
+/* Decompresses to @to. 0, or -1 after fail(). */
+int place_unpack(struct conn *conn, const struct wire_frame *frame,
+		 const uint8_t *payload, void *to);
 int place_references(struct receiver *receiver, const struct wire_frame *frame,
 		     const uint8_t *payload);
 int place_zero(struct receiver *receiver, const struct wire_frame *frame);

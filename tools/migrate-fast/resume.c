@@ -45,7 +45,8 @@ int resume_supply(struct sender *sender)
 		return -1;
 	for (i = 0; i < vm->rams; i++)
 		sender->stats.total_pages += vm->ram[i].mf.pages;
-	pages_init(&sender->pager, vm, &sender->conn, &sender->progress);
+	pages_init(&sender->pager, vm, &sender->conn, &sender->progress,
+		   sender->options->compress);
 	progress_start(&sender->progress, &sender->stats,
 		       &sender->conn.tx_bytes, options->json);
 	pull_init(&sender->supply.pull, &sender->pager,

@@ -19,6 +19,7 @@ struct round *sender_round(struct sender *sender, bool stopped, uint64_t dirty)
 		.dirty = dirty,
 		.throttle = stopped ? 0 : sender->throttle.percent,
 	};
+	sender->round_packed = sender->pager.gather.pack.packed;
 	sender->round_tx = sender->conn.tx_bytes;
 	sender->round_at = now_ns();
 	return round;
@@ -52,6 +53,11 @@ int sender_round_end(struct sender *sender, struct round *round)
 	stats->pages.zero += round->pages.zero;
 	stats->pages.unchanged += round->pages.unchanged;
 	stats->pages.reference += round->pages.reference;
+	/* Until it went nobody knew. */
+	round->pages.compressed = sender->pager.gather.pack.packed -
+				  sender->round_packed;
+	round->pages.raw -= round->pages.compressed;
+	stats->pages.compressed += round->pages.compressed;
 	stats->pages.raw += round->pages.raw;
 	stats->postponed += round->postponed;
 	return 0;

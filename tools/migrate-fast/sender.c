@@ -106,7 +106,8 @@ static int migrate(struct sender *sender)
 	 */
 	if (track(vm) || greet(sender) || set_capabilities(sender))
 		return -1;
-	pages_init(&sender->pager, vm, &sender->conn, &sender->progress);
+	pages_init(&sender->pager, vm, &sender->conn, &sender->progress,
+		   sender->options->compress);
 	if (sender->refer.filter.nr_blocks) {
 		sender->pager.refer = &sender->refer;
 		sender->pager.seed = sender->refer.seed;

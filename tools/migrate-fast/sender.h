@@ -45,6 +45,7 @@ struct sender {
 	bool ready, verified, prepared, answered_running, refused;
 	uint64_t round_done;
 	uint64_t round_at, round_tx;	/* when the round began, bytes by then */
+	uint64_t round_packed;		/* pages compressed by then */
 	struct wire_frame differ;	/* .count != 0: pages differ */
 	uint8_t *differ_digests;
 

@@ -102,19 +102,27 @@ int serve_frame(struct conn *conn, const struct wire_frame *frame,
 
 	switch (frame->type) {
 	case WIRE_PAGES:
+	case WIRE_PACKED:
 	case WIRE_ZERO:
 		if (!is_valid(receiver, frame)) {
 			conn->broken = true;
 			return fail("%s sent a %s frame for pages that do not exist",
 				    conn->peer, wire_name(frame->type));
 		}
-		if (frame->type == WIRE_PAGES)
-			receiver->pages += frame->count;
-		else
+		if (frame->type == WIRE_ZERO)
 			receiver->zeroes += frame->count;
+		else
+			receiver->pages += frame->count;
+		if (frame->type == WIRE_PACKED) {
+			void *to = receiver->demand.landing[pull];
+
+			if (place_unpack(conn, frame, payload, to))
+				return -1;
+			payload = to;
+		}
 		return demand_fill(&receiver->demand, frame->ram, frame->page,
-				   frame->count, frame->type == WIRE_PAGES ?
-				   payload : NULL);
+				   frame->count, frame->type == WIRE_ZERO ?
+				   NULL : payload);
 	case WIRE_PUSHED:
 		if (pull)
 			receiver->pulled = true;

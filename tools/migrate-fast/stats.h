@@ -12,7 +12,8 @@ struct classes {
 	uint64_t zero;		/* zero: not sent, or sent as a frame of 24 bytes */
 	uint64_t unchanged;	/* written, but what the destination has */
 	uint64_t reference;	/* named: the destination may have it */
-	uint64_t raw;		/* sent whole */
+	uint64_t compressed;	/* sent whole, and became less on the way */
+	uint64_t raw;		/* sent whole, as it was */
 };
 
 struct round {

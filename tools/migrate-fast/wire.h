@@ -17,7 +17,7 @@
  *	HELLO json	 ----------->	compares with its own QEMU
  *			 <-----------	WELCOME json, its RAM is all zero
  *			 <-----------	FILTER ..., if WELCOME announces it
- *	PAGES, ZERO ...	 ----------->
+ *	PAGES, PACKED, ZERO ... ---->
  *	REFER ...	 ----------->	pages that the filter lets pass
  *			 <-----------	MISS ...: those of them that are not here
  *	ROUND n		 ----------->
@@ -50,7 +50,7 @@
  *			 <-----------	FAULT page	 (second connection)
  *	PAGES or ZERO	 ----------->			 (second connection)
  *			 <-----------	RUNNING
- *	PAGES, ZERO ...	 ----------->	the rest, and faults as before
+ *	PAGES, PACKED, ZERO ... ---->	the rest, and faults as before
  *	PUSHED		 ----------->	nothing more comes; on both connections
  *			 <-----------	COMPLETE json: nothing is absent
  *	DIGESTS ...	 ----------->	with --verify only
@@ -91,6 +91,8 @@
 /* Pages that one STALE or MISSING stands for, at most. */
 #define WIRE_BITMAP_PAGES (WIRE_MAX_BYTES * 8)
 
+/* Pages of one PACKED frame. */
+#define WIRE_PACK_PAGES	64
 /* References of one REFER: each may cost the destination a disk access. */
 #define WIRE_MAX_REFERENCES 128
 
@@ -131,6 +133,7 @@ enum wire_type {
 	WIRE_FILTER,		/* payload: bytes of it from byte @page on */
 	WIRE_REFER,		/* payload: @count of struct wire_reference */
 	WIRE_MISS,		/* payload: @count numbers of pages, __le64 */
+	WIRE_PACKED,		/* payload: @count pages, zstd */
 	WIRE_TYPES
 };
 

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Compressed pages come out as they went in, or not at all; and "auto" goes
+ * the faster way on any line, also when the line changes.
+ */
+#define _GNU_SOURCE
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "../../tools/migrate-fast/pack.h"
+#include "../../tools/migrate-fast/wire.h"
+
+#define PAGE	4096
+#define PAGES	WIRE_PACK_PAGES
+#define BYTES	(PAGES * PAGE)
+#define BATCHES	2000
+/* ns for a page */
+#define SLOW	1000000000.0
+#define FAST	1.0
+
+FIXTURE(pack)
+{
+	struct pack pack;
+	int fd;
+	uint8_t pages[BYTES], packed[2 * BYTES], out[BYTES + PAGE];
+};
+
+static void fill(int fd, uint8_t *pages, bool random)
+{
+	size_t i;
+
+	for (i = 0; i < BYTES; i++)
+		pages[i] = (uint8_t)(i / 97 + i % 13);
+	if (random)
+		for (i = 0; i < BYTES; i += 256)
+			if (getrandom(pages + i, 256, 0) != 256)
+				abort();
+	if (pwrite(fd, pages, BYTES, PAGE) != BYTES)
+		abort();
+}
+
+FIXTURE_SETUP(pack)
+{
+	self->fd = memfd_create("pack", 0);
+	ASSERT_LE(0, self->fd);
+	fill(self->fd, self->pages, false);
+	pack_init(&self->pack, COMPRESS_AUTO);
+}
+
+FIXTURE_TEARDOWN(pack)
+{
+	pack_free(&self->pack);
+	close(self->fd);
+}
+
+static int64_t pack_all(struct pack *pack, int fd, uint8_t *packed)
+{
+	return pack_pages(pack, fd, 1, PAGES, packed, 2 * BYTES);
+}
+
+TEST_F(pack, to_and_fro)
+{
+	int64_t n = pack_all(&self->pack, self->fd, self->packed);
+
+	ASSERT_LT(0, n);
+	EXPECT_GT(BYTES / 2, n);
+	ASSERT_EQ(0, unpack_pages(self->packed, n, self->out, PAGES));
+	EXPECT_EQ(0, memcmp(self->pages, self->out, BYTES));
+	EXPECT_EQ(PAGES, self->pack.packed);
+}
+
+TEST_F(pack, one_page)
+{
+	int64_t n = pack_pages(&self->pack, self->fd, 2, 1, self->packed, PAGE);
+
+	ASSERT_LT(0, n);
+	ASSERT_EQ(0, unpack_pages(self->packed, n, self->out, 1));
+	EXPECT_EQ(0, memcmp(self->pages + PAGE, self->out, PAGE));
+}
+
+TEST_F(pack, random_is_left_alone)
+{
+	fill(self->fd, self->pages, true);
+	EXPECT_EQ(0, pack_all(&self->pack, self->fd, self->packed));
+	/* Nor is there room for what does not get less. */
+	EXPECT_EQ(0, pack_pages(&self->pack, self->fd, 1, PAGES, self->packed,
+				PAGE));
+	EXPECT_EQ(0, self->pack.packed);
+}
+
+TEST_F(pack, what_is_wrong_is_refused)
+{
+	int64_t n = pack_all(&self->pack, self->fd, self->packed), i;
+
+	self->out[BYTES] = 77;
+	EXPECT_NE(0, unpack_pages(self->packed, n - 1, self->out, PAGES));
+	EXPECT_NE(0, unpack_pages(self->packed, n, self->out, PAGES - 1));
+	EXPECT_NE(0, unpack_pages(self->packed, n, self->out, 1));
+	EXPECT_NE(0, unpack_pages(self->packed, 0, self->out, PAGES));
+	for (i = 0; i < 4; i++)
+		self->packed[i] ^= 1;
+	EXPECT_NE(0, unpack_pages(self->packed, n, self->out, PAGES));
+	EXPECT_EQ(77, self->out[BYTES]);
+	/* A page more than was said. */
+	n = pack_all(&self->pack, self->fd, self->packed);
+	EXPECT_NE(0, unpack_pages(self->packed, n, self->out, PAGES + 1));
+}
+
+/* Batches that were compressed, on a line that takes so long for a page. */
+static unsigned int compressed(struct pack *pack, int fd, uint8_t *packed,
+			       double line_ns, uint64_t allowed)
+{
+	unsigned int n = 0, i;
+
+	for (i = 0; i < BATCHES; i++) {
+		if (pack_begin(pack, allowed)) {
+			n++;
+			pack_all(pack, fd, packed);
+		}
+		if (line_ns > 0)
+			pack_learn_line(pack, PAGE, (uint64_t)line_ns);
+	}
+	return n;
+}
+
+TEST_F(pack, slow_line)
+{
+	EXPECT_LT(BATCHES * 9 / 10, compressed(&self->pack, self->fd,
+					       self->packed, SLOW, 0));
+}
+
+TEST_F(pack, fast_line)
+{
+	EXPECT_GT(BATCHES / 20, compressed(&self->pack, self->fd, self->packed,
+					   FAST, 0));
+}
+
+TEST_F(pack, line_that_nobody_waits_for)
+{
+	EXPECT_EQ(0, compressed(&self->pack, self->fd, self->packed, 0, 0));
+}
+
+TEST_F(pack, limited)
+{
+	EXPECT_LT(BATCHES * 9 / 10, compressed(&self->pack, self->fd,
+					       self->packed, 0, PAGE));
+}
+
+TEST_F(pack, random_on_a_slow_line)
+{
+	fill(self->fd, self->pages, true);
+	EXPECT_GT(BATCHES / 20, compressed(&self->pack, self->fd, self->packed,
+					   SLOW, 0));
+}
+
+TEST_F(pack, becomes_slow)
+{
+	compressed(&self->pack, self->fd, self->packed, FAST, 0);
+	EXPECT_LT(BATCHES * 9 / 10, compressed(&self->pack, self->fd,
+					       self->packed, SLOW, 0));
+}
+
+/* What was random becomes text: somebody has to try. */
+TEST_F(pack, becomes_compressible)
+{
+	fill(self->fd, self->pages, true);
+	compressed(&self->pack, self->fd, self->packed, SLOW, 0);
+	fill(self->fd, self->pages, false);
+	EXPECT_LT(BATCHES / 3, compressed(&self->pack, self->fd, self->packed,
+					  SLOW, 0));
+}
+
+TEST_F(pack, told)
+{
+	enum compress how;
+
+	ASSERT_EQ(0, compress_parse("off", &how));
+	pack_free(&self->pack);
+	pack_init(&self->pack, how);
+	EXPECT_EQ(0, compressed(&self->pack, self->fd, self->packed, SLOW, 0));
+	ASSERT_EQ(0, compress_parse("on", &how));
+	pack_free(&self->pack);
+	pack_init(&self->pack, how);
+	EXPECT_EQ(BATCHES, compressed(&self->pack, self->fd, self->packed,
+				      FAST, 0));
+	EXPECT_NE(0, compress_parse("sometimes", &how));
+}
+
+TEST_HARNESS_MAIN

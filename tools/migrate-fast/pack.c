@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pages compressed on their way; see pack.h.
+ *
+ * The program does one thing at a time, but the line goes on with what the
+ * socket holds. So a page costs the longer of the time that we need for it
+ * and the time that the line does: compressing pays if it takes less than the
+ * line needs for a page as it is.
+ *
+ * The line is only seen when we wait for it: what it takes between two such
+ * moments is what it can. Who compresses slower than the line takes never
+ * waits; so now and then some batches go the other way.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#include "../lib/mf.h"
+#include "loop.h"
+#include "pack.h"
+#include "say.h"
+#include "wire.h"
+
+#define LEVEL		1
+/* It has to be better by so much: what is measured scatters. */
+#define WORTHWHILE	0.8
+/* Less is not saved: the pages go as they are, without a copy. */
+#define LEAST_SHARE	0.9
+/* Batches the same way before the other is tried, at first and at most. */
+#define FIRST_TRY	16
+#define LAST_TRY	1024
+/* Batches that are a try: the line has to be waited for twice. */
+#define TRY		3
+/* Of what was measured, how much is new? */
+#define NEW		0.25
+
+int compress_parse(const char *text, enum compress *how)
+{
+	static const char *const names[] = {
+		[COMPRESS_AUTO] = "auto",
+		[COMPRESS_ON] = "on",
+		[COMPRESS_OFF] = "off",
+	};
+	unsigned int i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(text, names[i]))
+			continue;
+		*how = i;
+		return 0;
+	}
+	return -1;
+}
+
+void pack_init(struct pack *pack, enum compress how)
+{
+	*pack = (struct pack){
+		.how = how,
+		.left = FIRST_TRY,
+		.patience = FIRST_TRY,
+	};
+	if (how == COMPRESS_OFF)
+		return;
+	pack->context = need(ZSTD_createCCtx());
+	pack->pages = need(malloc(WIRE_PACK_PAGES * MF_PAGE_SIZE));
+}
+
+void pack_free(struct pack *pack)
+{
+	ZSTD_freeCCtx(pack->context);
+	free(pack->pages);
+}
+
+static void average(double *value, double now)
+{
+	*value = *value > 0 ? *value * (1 - NEW) + now * NEW : now;
+}
+
+static bool pays(const struct pack *pack, double line_ns)
+{
+	return pack->page_ns < line_ns * WORTHWHILE &&
+	       pack->share < LEAST_SHARE;
+}
+
+bool pack_begin(struct pack *pack, uint64_t allowed)
+{
+	double line_ns = pack->line_ns;
+	bool best;
+
+	if (allowed && line_ns < 1e9 * MF_PAGE_SIZE / (double)allowed)
+		line_ns = 1e9 * MF_PAGE_SIZE / (double)allowed;
+
+	if (pack->how != COMPRESS_AUTO) {
+		pack->on = pack->how == COMPRESS_ON;
+		return pack->on;
+	}
+	/* As long as nobody has to wait for the line, nothing is too much. */
+	if (line_ns <= 0) {
+		pack->on = false;
+		return false;
+	}
+	best = pack->page_ns <= 0 || pays(pack, line_ns);
+	if (pack->left > TRY) {
+		pack->left--;
+		pack->on = best;
+	} else if (pack->left) {
+		/* How would it be otherwise? */
+		pack->left--;
+		pack->on = !best;
+	} else {
+		if (pack->patience < LAST_TRY)
+			pack->patience *= 2;
+		pack->left = pack->patience;
+		pack->on = best;
+	}
+	return pack->on;
+}
+
+static int read_pages(struct pack *pack, int fd, uint64_t page, size_t bytes)
+{
+	size_t done = 0;
+
+	while (done < bytes) {
+		ssize_t n = pread(fd, pack->pages + done, bytes - done,
+				  (off_t)(page * MF_PAGE_SIZE + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return fail("cannot read the VM's RAM: %s",
+				    n ? strerror(errno) : "it has shrunk");
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+int64_t pack_pages(struct pack *pack, int fd, uint64_t page, uint32_t count,
+		   void *to, size_t room)
+{
+	size_t bytes = (size_t)count * MF_PAGE_SIZE, n;
+	uint64_t began = now_ns();
+
+	if (read_pages(pack, fd, page, bytes))
+		return -1;
+	n = ZSTD_compressCCtx(pack->context, to, room, pack->pages, bytes,
+			      LEVEL);
+	/* It has not become less, and so there was no room for it. */
+	if (ZSTD_isError(n))
+		n = bytes;
+	average(&pack->page_ns, (double)(now_ns() - began) / count);
+	average(&pack->share, (double)n / (double)bytes);
+	if ((double)n >= (double)bytes * LEAST_SHARE)
+		return 0;
+	pack->packed += count;
+	return (int64_t)n;
+}
+
+void pack_learn_line(struct pack *pack, uint64_t bytes, uint64_t ns)
+{
+	if (bytes)
+		average(&pack->line_ns, (double)ns * MF_PAGE_SIZE /
+			(double)bytes);
+}
+
+double pack_page_bytes(const struct pack *pack)
+{
+	return MF_PAGE_SIZE * (pack->on && pack->share > 0 &&
+			       pack->share < LEAST_SHARE ? pack->share : 1);
+}
+
+int unpack_pages(const void *from, size_t bytes, void *to, uint32_t count)
+{
+	static ZSTD_DCtx *context;
+	size_t all = (size_t)count * MF_PAGE_SIZE;
+
+	if (!context)
+		context = need(ZSTD_createDCtx());
+	return ZSTD_decompressDCtx(context, to, all, from, bytes) == all ?
+	       0 : -1;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Pages compressed (zstd) on their way, where that pays: the source measures
+ * what compressing costs and what the line takes, and goes on with what is
+ * faster.
+ */
+#ifndef PACK_H
+#define PACK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum compress {
+	COMPRESS_AUTO,
+	COMPRESS_ON,
+	COMPRESS_OFF,
+};
+
+struct pack {
+	enum compress how;
+	void *context;
+	uint8_t *pages;		/* room for WIRE_PACK_PAGES, as they were read */
+	/* Moving averages; 0: not known. */
+	double page_ns;		/* to read and compress a page */
+	double line_ns;		/* for a page to be taken by the line */
+	double share;		/* of the bytes that compressing leaves */
+	unsigned int left;	/* batches until it tries the other way */
+	unsigned int patience;	/* ... how many it was at the last time */
+	bool on;		/* this batch is compressed */
+	uint64_t packed;	/* pages that went compressed */
+};
+
+/* The name says how; 0, or -1 without fail(). */
+int compress_parse(const char *text, enum compress *how);
+
+void pack_init(struct pack *pack, enum compress how);
+void pack_free(struct pack *pack);
+
+/*
+ * Another batch: shall it be compressed? @allowed: bytes per second that we may
+ * send, 0 if there is no limit.
+ */
+bool pack_begin(struct pack *pack, uint64_t allowed);
+/*
+ * Reads @count pages of the RAM file @fd from @page on and compresses them to
+ * @to, where @room bytes are. The bytes it has become, 0 if that is not worth
+ * it, -1 after fail().
+ */
+int64_t pack_pages(struct pack *pack, int fd, uint64_t page, uint32_t count,
+		   void *to, size_t room);
+/*
+ * The line has taken @bytes in @ns, and we had to wait for it.
+ */
+void pack_learn_line(struct pack *pack, uint64_t bytes, uint64_t ns);
+/* Bytes that a page will need, as things are. */
+double pack_page_bytes(const struct pack *pack);
+
+/* Destination. 0 if @from was exactly @count pages, which are at @to now. */
+int unpack_pages(const void *from, size_t bytes, void *to, uint32_t count);
+
+#endif /* PACK_H */
