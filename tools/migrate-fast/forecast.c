@@ -16,6 +16,7 @@
  */
 #include "dirty.h"
 #include "forecast.h"
+#include "line.h"
 #include "sender.h"
 #include "stop.h"
 
@@ -65,7 +66,21 @@ int forecast_harvest(struct forecast *cast, struct mf_harvested *sum)
 	return ret;
 }
 
-static void learn(struct forecast *cast, const struct round *round, bool paced)
+/*
+ * Where most pages were only named, the destination has looked for them while
+ * the line waited: then the kernel knows better.
+ */
+static double round_rate(const struct round *round, double ms, int sock)
+{
+	double rate = (double)round->wire_bytes / ms;
+	double line = (double)line_rate(sock) / 1000;
+
+	return round->pages.reference > round->pages.compressed +
+	       round->pages.raw && line > rate ? line : rate;
+}
+
+static void learn(struct forecast *cast, const struct round *round, bool paced,
+		  int sock)
 {
 	uint64_t seen = round->pages.zero + round->pages.unchanged +
 			round->pages.reference + round->pages.compressed +
@@ -77,7 +92,7 @@ static void learn(struct forecast *cast, const struct round *round, bool paced)
 		/* The line waited while memory was zero, but has queues. */
 		double ms = round->ms - (idle < round->ms / 2 ?
 					 idle : round->ms / 2);
-		double rate = (double)round->wire_bytes / ms;
+		double rate = round_rate(round, ms, sock);
 
 		/* A round that was held back shows less than the line. */
 		if (paced)
@@ -116,7 +131,7 @@ static double predict(const struct sender *sender, struct forecast *cast,
 void forecast_learn(struct forecast *cast, const struct sender *sender,
 		    struct round *round)
 {
-	learn(cast, round, sender->options->min_bandwidth);
+	learn(cast, round, sender->options->min_bandwidth, sender->conn.sock);
 	round->predicted_ms = predict(sender, cast, round->left);
 	round->next_left = curve_at(&cast->curve,
 				    (double)round->left * cast->page_ms);

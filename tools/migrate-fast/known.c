@@ -210,6 +210,16 @@ int known_find(struct known *known, const struct wire_reference *reference,
 	return 0;
 }
 
+bool known_has_kept(const struct known *known)
+{
+	size_t i;
+
+	for (i = 0; i < known->nr_sources; i++)
+		if (known->sources[i].source->kind == KIND_KEPT)
+			return true;
+	return false;
+}
+
 json_t *known_json(const struct known *known)
 {
 	json_t *json = json_object();

@@ -11,6 +11,7 @@
 #define KNOWN_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "../store/filter.h"
@@ -50,6 +51,8 @@ int known_find(struct known *known, const struct wire_reference *reference,
 /* References will be looked for: gets disks going. */
 void known_ahead(struct known *known, const struct wire_reference *references,
 		 uint32_t count);
+/* Has the VM left anything here when it went? */
+bool known_has_kept(const struct known *known);
 /* Pages taken from each source, by its name. */
 json_t *known_json(const struct known *known);
 

@@ -21,6 +21,7 @@ enum {
 	OPT_JSON, OPT_NO_MEMORY_CHECK, OPT_BACK, OPT_MODE, OPT_ALLOW_POSTCOPY,
 	OPT_NO_POSTCOPY, OPT_RESUME, OPT_MIN_BANDWIDTH, OPT_THROTTLE,
 	OPT_STORE, OPT_NO_STORE, OPT_COMPRESS,
+	OPT_KEEP,
 };
 
 const char *argp_program_version = "migrate-fast " MIGRATE_FAST_VERSION;
@@ -62,6 +63,10 @@ static const struct argp_option send_options[] = {
 	  "Begin with this rate, and send each round 50 Mbit/s faster than the VM has written in the last one, up to --max-bandwidth (default: always as fast as allowed)", 0 },
 	{ "throttle", OPT_THROTTLE, "MAX%", OPTION_ARG_OPTIONAL,
 	  "Where memory must not follow the VM (--mode precopy, --no-postcopy): when rounds do not pay any more, slow the VM's processors down instead of giving up, by up to 99%, or MAX%", 0 },
+	{ "keep", OPT_KEEP, NULL, 0,
+	  "Keep the VM's RAM file here when the VM has gone: when it comes back only what has changed travels. Bounded in age and size, see store gc", 0 },
+	{ "store", OPT_STORE, "DIR", 0,
+	  "With --keep: the page store (default " STORE_DIR ")", 0 },
 	{ "compress", OPT_COMPRESS, "HOW", 0,
 	  "Compress pages (zstd): auto (default) measures whether that is faster on this line, on, or off", 0 },
 	{ "verify", OPT_VERIFY, NULL, 0,
@@ -189,6 +194,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		if (compress_parse(arg, &options->compress))
 			argp_error(state, "--compress: \"%s\" is none of auto, on, off",
 				   arg);
+		break;
+	case OPT_KEEP:
+		options->keep = true;
 		break;
 	case OPT_ALLOW_POSTCOPY:
 		options->allow_postcopy = true;

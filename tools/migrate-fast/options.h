@@ -14,7 +14,7 @@ struct options {
 	const char *to;			/* send, resolve */
 	const char *listen;		/* recv */
 	const char *report;
-	const char *store;		/* recv; NULL: none */
+	const char *store;		/* NULL: none */
 	const char *session;		/* resolve */
 	const char *word;		/* resolve: source or destination */
 	uint64_t max_downtime;		/* ms */
@@ -32,6 +32,7 @@ struct options {
 	bool resume;			/* send, recv: finish what was begun */
 	bool force_switchover;
 	bool verify;
+	bool keep;			/* send: the memory, for when the VM is back */
 	bool json;
 	bool no_memory_check;		/* recv */
 	bool back;			/* resolve */

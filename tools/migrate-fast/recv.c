@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "keeping.h"
 #include "receiver.h"
 #include "say.h"
 
@@ -49,6 +50,7 @@ int cmd_recv(const struct options *options)
 {
 	static struct receiver receiver;
 	int ret = EXIT_MOVED;
+	bool kept;
 
 	receiver.options = options;
 	receiver.conn.sock = -1;
@@ -58,12 +60,15 @@ int cmd_recv(const struct options *options)
 	receiver.pull.sock = -1;
 	if (options->resume ? receive_again(&receiver) : receive(&receiver))
 		ret = exit_status(&receiver);
-	tell(&receiver, ret);
 	conn_close(&receiver.conn);
 	conn_close(&receiver.pull);
 	demand_free(&receiver.demand);
 	devstate_close(&receiver.devstate, &receiver.vm);
+	kept = known_has_kept(&receiver.known);
 	known_close(&receiver.known);
+	if (ret == EXIT_MOVED && kept)
+		keeping_forget(&receiver.vm, options->store);
+	tell(&receiver, ret);
 	vm_close(&receiver.vm);
 	json_decref(receiver.hello);
 	free(receiver.map);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "keeping.h"
 #include "line.h"
 #include "report.h"
 #include "say.h"
@@ -92,6 +93,8 @@ static int migrate(struct sender *sender)
 	if (vm_open(vm, options->qmp, false) || vm_need_ready(vm) ||
 	    vm_open_session(vm, FEATURES))
 		return -1;
+	if (options->keep && keeping_plan(vm))
+		return -1;
 	if (options->throttle && throttle_plan(&sender->throttle, vm,
 					       (unsigned int)options->throttle))
 		return -1;
@@ -132,7 +135,6 @@ static int finish(struct sender *sender)
 	const struct options *options = sender->options;
 	struct stats *stats = &sender->stats;
 
-	stats->total_ms = ms_since(stats->started);
 	stats->wire_bytes = sender->conn.tx_bytes +
 			    sender->supply.pull.conn.tx_bytes;
 	stats->back_bytes = sender->conn.rx_bytes +
@@ -196,6 +198,11 @@ int cmd_send(const struct options *options)
 			resume(&sender);
 	}
 	throttle_end(&sender.throttle);
+	sender.stats.total_ms = ms_since(sender.stats.started);
+	if (options->keep && sender.stats.result == RESULT_MOVED) {
+		vm_close_session(&sender.vm);
+		keeping_leave(&sender.vm, options->store);
+	}
 	ret = finish(&sender);
 	conn_close(&sender.conn);
 	supply_free(&sender);

@@ -7,11 +7,13 @@
 
 #include "../migrate-fast/options.h"
 #include "../migrate-fast/say.h"
+#include "../migrate-fast/size.h"
 #include "command.h"
+#include "kept.h"
 
 enum {
 	OPT_STORE = 256, OPT_NAME, OPT_FORMAT, OPT_JSON, OPT_REBUILD, OPT_FOR,
-	OPT_FOR_ALL,
+	OPT_FOR_ALL, OPT_KEPT_AGE, OPT_KEPT_SIZE,
 };
 
 #define STORE_OPTION \
@@ -51,6 +53,14 @@ static const struct argp_option checking[] = {
 	STORE_OPTION, JSON_OPTION, { 0 }
 };
 
+static const struct argp_option sweeping[] = {
+	{ "kept-age", OPT_KEPT_AGE, "HOURS", 0,
+	  "Memory of VMs that have gone (send --keep) is kept for so long (default 24)", 0 },
+	{ "kept-size", OPT_KEPT_SIZE, "SIZE", 0,
+	  "... and so much of it, the youngest: 10G (default: a quarter of the host's memory)", 0 },
+	STORE_OPTION, JSON_OPTION, { 0 }
+};
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct store_options *options = state->input;
@@ -79,6 +89,19 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_JSON:
 		options->json = true;
+		break;
+	case OPT_KEPT_AGE:
+		if (number_parse(arg, 0, 1000000, &options->kept_age))
+			argp_error(state, "--kept-age: \"%s\" is no number of hours",
+				   arg);
+		options->kept_age *= 3600;
+		break;
+	case OPT_KEPT_SIZE:
+		if (strcmp(arg, "0") && size_parse(arg, &options->kept_bytes))
+			argp_error(state, "--kept-size: \"%s\" is no size; write 10G",
+				   arg);
+		if (!strcmp(arg, "0"))
+			options->kept_bytes = 0;
 		break;
 	case OPT_REBUILD:
 		options->rebuild = true;
@@ -124,8 +147,8 @@ static const struct command {
 		.doc = "Are the indexes whole, and the sources what was indexed? Reads all of both.\v"
 		"Exit status: 0 all is well, 1 not." } },
 	{ "gc", store_cmd_gc, 0, 0, false, {
-		.options = plain, .parser = parse,
-		.doc = "Removes what is of no use any more: indexes of images that are gone, and what a crash has left." } },
+		.options = sweeping, .parser = parse,
+		.doc = "Removes what is of no use any more: indexes of images that are gone, memory that was kept for too long, and what a crash has left." } },
 	{ "export", store_cmd_export, 1, ~0U, false, {
 		.options = plain, .parser = parse,
 		.args_doc = "FILE [NAME...]",
@@ -161,7 +184,11 @@ static void usage(FILE *out)
 
 static int run(const struct command *command, int argc, char **argv)
 {
-	struct store_options options = { .dir = STORE_DIR };
+	struct store_options options = {
+		.dir = STORE_DIR,
+		.kept_age = KEPT_AGE,
+		.kept_bytes = kept_most(),
+	};
 	char name[48];
 	int ret;
 

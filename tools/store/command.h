@@ -13,6 +13,8 @@ struct store_options {
 	const char *format;
 	json_t *vms;		/* which may take pages, or NULL */
 	bool json;
+	uint64_t kept_age;	/* gc: s */
+	uint64_t kept_bytes;	/* gc */
 	bool rebuild;		/* check: mend what is broken */
 	char **args;		/* what the command works on */
 	unsigned int nr_args;

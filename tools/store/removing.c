@@ -12,6 +12,7 @@
 #include "../migrate-fast/say.h"
 #include "../migrate-fast/size.h"
 #include "command.h"
+#include "kept.h"
 
 int store_cmd_remove(const struct store_options *options)
 {
@@ -109,6 +110,8 @@ int store_cmd_gc(const struct store_options *options)
 		store.nr_sources--;
 		n++;
 	}
+	bytes = kept_trim(&store, (int64_t)options->kept_age,
+			  options->kept_bytes);
 	ret = store_save(&store);
 	if (!ret)
 		ret = sweep(&store, &bytes);
