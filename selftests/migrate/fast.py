@@ -15,7 +15,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import FAILED, MOVED, Move, Scenario, Work, discard
+from migrate.move import FAILED, MOVED, Move, Scenario, Work, discard, travelled
 from vm import Bed
 from vm.ktap import Skip
 
@@ -170,7 +170,7 @@ class Fast(Scenario):
         move.nothing_left()
         self.wrote, self.slowest = wrote, slowest
         self.used = min((each["wire_bytes"] / each["ms"] / (self.mbit * 125)
-                         for each in result["rounds"] if each["raw"] > 500), default=1)
+                         for each in result["rounds"] if travelled(each) > 500), default=1)
         return result
 
     def follows(self, mode, *args):

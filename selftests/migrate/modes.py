@@ -15,7 +15,8 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import HUGE, Move, Scenario, Work, discard, mount_ram, must_answer
+from migrate.move import (HUGE, Move, Scenario, Work, discard, mount_ram, must_answer,
+                          travelled)
 from migrate.redis_load import RedisLoad
 from vm import Bed
 
@@ -74,7 +75,7 @@ class Modes(Scenario):
     def postcopy(self):
         result = self.move("postcopy")
         self.followed(result)
-        assert result["pages"]["raw"] == 0, "something was copied before the stop"
+        assert travelled(result["pages"]) == 0, "something was copied before the stop"
         assert result["sent_twice"] == 0, "a page was sent twice"
         assert result["postcopy"]["stale"] < result["pages"]["total"] * 3 / 4, \
             "zero pages are stale"
@@ -85,14 +86,14 @@ class Modes(Scenario):
         self.followed(result)
         assert len(result["rounds"]) == 1
         assert result["sent_more"] == 0, "a page was sent three times"
-        assert result["postcopy"]["stale"] < result["pages"]["raw"] / 2
+        assert result["postcopy"]["stale"] < travelled(result["pages"]) / 2
 
     def hybrid(self):
         """Rounds as long as they promise to pay; no page more than three times."""
         result = self.move("hybrid", "--max-downtime", 1)
         for each in result["rounds"][:-1]:
             assert each["next_dirty_after"] <= each["dirty_after"] / 2, f"no use: {each}"
-        last = result["rounds"][-1]["raw"]
+        last = travelled(result["rounds"][-1])
         if "postcopy" in result:
             self.followed(result)
             last = result["postcopy"]["stale"]

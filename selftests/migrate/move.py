@@ -320,6 +320,11 @@ class Move:
             f"the module had {self.refcount} users before, now it has {now}"
 
 
+def travelled(pages):
+    """Of the pages of a result, or of a round: those that travelled whole."""
+    return pages["raw"] + pages["compressed"]
+
+
 def must_answer(guest, timeout=60):
     """The guest's agent answers over the network; a busy machine may take its time."""
     end = time.monotonic() + timeout

@@ -10,7 +10,7 @@ alone).
 import time
 
 from micro import Failed
-from migrate.move import Tool, wait_listening
+from migrate.move import Tool, travelled, wait_listening
 
 PORT = 4444
 PATIENCE = 400
@@ -26,7 +26,7 @@ def wait_running(twin, end):
 def whole(result):
     """Pages that have travelled whole, before the stop and after it."""
     followed = result.get("postcopy", {"pulled": 0, "pushed": 0, "zero": 0})
-    return result["pages"]["raw"] + followed["pulled"] + followed["pushed"] - followed["zero"]
+    return travelled(result["pages"]) + followed["pulled"] + followed["pushed"] - followed["zero"]
 
 
 class Ours:

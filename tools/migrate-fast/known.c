@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../store/build.h"
 #include "known.h"
+#include "loop.h"
 #include "say.h"
 #include "size.h"
 
@@ -98,6 +100,62 @@ static void fill_filter(struct known *known, uint64_t places)
 			leave_out(known->sources[i].source);
 }
 
+static bool is_running(const struct source *source, const char *name)
+{
+	return source->kind == KIND_RAM && source_is_for(source, name) &&
+	       source_state(source) != SOURCE_GONE;
+}
+
+static bool has_running(const char *dir, const char *name)
+{
+	struct store store;
+	bool found = false;
+	size_t i;
+
+	if (store_open(&store, dir, false)) {
+		free(fail_take());
+		return false;
+	}
+	for (i = 0; i < store.nr_sources; i++)
+		found |= is_running(&store.sources[i], name);
+	store_close(&store);
+	return found;
+}
+
+static int step(void *arg, uint64_t done, uint64_t all)
+{
+	(void)arg;
+	(void)done;
+	(void)all;
+	return loop_check();
+}
+
+/* VMs that run have changed since: what they hold now is read now. */
+static void refresh(const char *dir, const char *name)
+{
+	struct store store;
+	struct built built;
+	size_t i;
+
+	if (!has_running(dir, name))
+		return;
+	if (store_open(&store, dir, true)) {
+		/* Who changes it reads them, perhaps; if not, more is missed. */
+		free(fail_take());
+		return;
+	}
+	for (i = 0; i < store.nr_sources; i++) {
+		struct source *source = &store.sources[i];
+
+		if (is_running(source, name) &&
+		    build(&store, source, false, step, NULL, &built))
+			leave_out(source);
+	}
+	if (store_save(&store))
+		free(fail_take());
+	store_close(&store);
+}
+
 void known_open(struct known *known, const char *dir, const char *name,
 		uint64_t budget)
 {
@@ -106,6 +164,7 @@ void known_open(struct known *known, const char *dir, const char *name,
 	size_t i;
 
 	memset(known, 0, sizeof(*known));
+	refresh(dir, name);
 	if (store_open(&known->store, dir, false)) {
 		cause = fail_take();
 		note("the page store is not used: %s", cause);
