@@ -14,6 +14,8 @@
  * that writes the same few pages again and again after the first round, before
  * any page has travelled twice.
  */
+#include <math.h>
+
 #include "dirty.h"
 #include "forecast.h"
 #include "line.h"
@@ -33,6 +35,7 @@
 #define TELLING_POINTS	3
 /* Rounds that moved less tell nothing of the bandwidth. */
 #define TELLING_BYTES	(256 * 1024)
+#define TELLING_PAGES	64
 
 /* Now and then, while a round goes on: how much has been written? */
 static int count(struct ticker *ticker, uint64_t now)
@@ -82,9 +85,9 @@ static double round_rate(const struct round *round, double ms, int sock)
 static void learn(struct forecast *cast, const struct round *round, bool paced,
 		  int sock)
 {
+	uint64_t travelled = round->pages.compressed + round->pages.raw;
 	uint64_t seen = round->pages.zero + round->pages.unchanged +
-			round->pages.reference + round->pages.compressed +
-			round->pages.raw;
+			round->pages.reference + travelled;
 	double idle = (double)(cast->pager->idle_ns - cast->idle_ns) / 1e6;
 
 	cast->idle_ns = cast->pager->idle_ns;
@@ -102,11 +105,17 @@ static void learn(struct forecast *cast, const struct round *round, bool paced,
 			cast->bandwidth = cast->bandwidth > 0 ?
 					  (cast->bandwidth + rate) / 2 : rate;
 	}
+	/*
+	 * What is written again and again may be compressible or not, whatever
+	 * the rest of the memory is: the first round tells nothing of it.
+	 */
+	if (round->number > 1 && travelled >= TELLING_PAGES &&
+	    travelled > round->pages.reference)
+		cast->page_bytes = fmin((double)round->wire_bytes /
+					(double)travelled, MF_PAGE_SIZE);
 	/* Nothing is known of what was postponed: expect the worst. */
 	if (round->number > 1 && seen + round->postponed)
-		cast->raw_share = (double)(round->pages.compressed +
-					   round->pages.raw +
-					   round->postponed) /
+		cast->raw_share = (double)(travelled + round->postponed) /
 				  (double)(seen + round->postponed);
 }
 
@@ -120,8 +129,7 @@ static double predict(const struct sender *sender, struct forecast *cast,
 		hash_ms = (double)sender->pager.hash_ns / 1e6 /
 			  (double)sender->pager.hashed;
 	cast->page_ms = hash_ms + cast->raw_share *
-			(pack_page_bytes(&sender->pager.gather.pack) +
-			 WIRE_HEADER) / bandwidth;
+			(cast->page_bytes + WIRE_HEADER) / bandwidth;
 	cast->ram_ms = (double)dirty * cast->page_ms;
 	cast->rest_ms = (double)sender->device_guess / bandwidth +
 			4 * sender->rtt_ms + FIXED_MS;
@@ -165,7 +173,10 @@ bool forecast_is_bad(const struct forecast *cast, const struct options *options,
 
 void forecast_begin(struct forecast *cast, struct sender *sender)
 {
-	*cast = (struct forecast){ .raw_share = 1 };
+	*cast = (struct forecast){
+		.raw_share = 1,
+		.page_bytes = MF_PAGE_SIZE,
+	};
 	cast->since = now_ns();
 	cast->pager = &sender->pager;
 	sender->counting = (struct ticker){ .tick = count, .arg = cast };

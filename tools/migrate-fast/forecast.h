@@ -15,6 +15,7 @@ struct sender;
 struct forecast {
 	double bandwidth;	/* bytes per ms */
 	double raw_share;	/* pages sent of pages looked at */
+	double page_bytes;	/* that one of them needs on the line */
 	double page_ms;		/* a dirty page costs so much */
 	double ram_ms, rest_ms;
 	struct curve curve;

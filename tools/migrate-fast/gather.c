@@ -11,6 +11,7 @@
 
 /* So much goes to the socket at a time; also the grain of the rate limit. */
 #define FLUSH_BYTES	(1 << 20)
+#define PACK_BYTES	(WIRE_PACK_PAGES * MF_PAGE_SIZE)
 /* Compressed it is less; a frame that is not needs room to be tried. */
 #define PACKED_BYTES	(FLUSH_BYTES + 2 * WIRE_PACK_PAGES * MF_PAGE_SIZE)
 #define LEARN_NS	NSEC_PER_MSEC
@@ -29,6 +30,15 @@ void gather_free(struct gather *gather)
 {
 	pack_free(&gather->pack);
 	free(gather->packed);
+}
+
+/*
+ * While a batch is compressed the line lives on what the socket holds: that
+ * must not take long.
+ */
+static uint64_t batch(const struct gather *gather)
+{
+	return gather->pack.on ? PACK_BYTES : FLUSH_BYTES;
 }
 
 static int add(struct gather *gather, enum wire_type type, unsigned int ram,
@@ -58,7 +68,7 @@ static int add(struct gather *gather, enum wire_type type, unsigned int ram,
 		last->length += MF_PAGE_SIZE;
 		gather->bytes += MF_PAGE_SIZE;
 	}
-	return gather->bytes >= FLUSH_BYTES ? gather_flush(gather) : 0;
+	return gather->bytes >= batch(gather) ? gather_flush(gather) : 0;
 }
 
 int gather_page(struct gather *gather, unsigned int ram, uint64_t page)

@@ -164,12 +164,6 @@ void pack_learn_line(struct pack *pack, uint64_t bytes, uint64_t ns)
 			(double)bytes);
 }
 
-double pack_page_bytes(const struct pack *pack)
-{
-	return MF_PAGE_SIZE * (pack->on && pack->share > 0 &&
-			       pack->share < LEAST_SHARE ? pack->share : 1);
-}
-
 int unpack_pages(const void *from, size_t bytes, void *to, uint32_t count)
 {
 	static ZSTD_DCtx *context;

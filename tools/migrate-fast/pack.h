@@ -53,9 +53,6 @@ int64_t pack_pages(struct pack *pack, int fd, uint64_t page, uint32_t count,
  * The line has taken @bytes in @ns, and we had to wait for it.
  */
 void pack_learn_line(struct pack *pack, uint64_t bytes, uint64_t ns);
-/* Bytes that a page will need, as things are. */
-double pack_page_bytes(const struct pack *pack);
-
 /* Destination. 0 if @from was exactly @count pages, which are at @to now. */
 int unpack_pages(const void *from, size_t bytes, void *to, uint32_t count);
 
