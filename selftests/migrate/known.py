@@ -141,6 +141,7 @@ class Known(Scenario):
     def commutes(self):
         """What the VM left when it went is there when it comes back, and goes then."""
         home = self.vm.host
+        home.run(f"rm -rf {STORE}")
         self.move(args=["--keep", "--store", STORE])
         assert self.kept(home) == ["vm1.kept"], self.kept(home)
         result = self.move()

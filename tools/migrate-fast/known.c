@@ -156,10 +156,37 @@ static void refresh(const char *dir, const char *name)
 	store_close(&store);
 }
 
+/* @places are in the filter already. */
+static void add_kind(struct known *known, enum kind kind, const char *name,
+		     uint64_t budget, uint64_t *places)
+{
+	uint64_t more;
+	size_t i;
+
+	for (i = 0; i < known->store.nr_sources; i++) {
+		const struct source *source = &known->store.sources[i];
+
+		if (source->kind != kind || !source_is_for(source, name) ||
+		    open_source(known, source))
+			continue;
+		more = known->sources[known->nr_sources - 1].index.places;
+		if (filter_bytes(*places + more) > budget) {
+			left_out(source, "to tell of so many pages costs more than it could save for this VM");
+			close_source(&known->sources[--known->nr_sources]);
+			continue;
+		}
+		*places += more;
+	}
+}
+
 void known_open(struct known *known, const char *dir, const char *name,
 		uint64_t budget)
 {
-	uint64_t places = 0, more;
+	/* What is likely to have most, and is memory, comes first. */
+	static const enum kind order[KINDS] = {
+		KIND_KEPT, KIND_RAM, KIND_IMAGE, KIND_PAGES,
+	};
+	uint64_t places = 0;
 	char *cause;
 	size_t i;
 
@@ -173,19 +200,8 @@ void known_open(struct known *known, const char *dir, const char *name,
 	}
 	known->sources = need(calloc(known->store.nr_sources + 1,
 				     sizeof(*known->sources)));
-	for (i = 0; i < known->store.nr_sources; i++) {
-		const struct source *source = &known->store.sources[i];
-
-		if (!source_is_for(source, name) || open_source(known, source))
-			continue;
-		more = known->sources[known->nr_sources - 1].index.places;
-		if (filter_bytes(places + more) > budget) {
-			left_out(source, "to tell of so many pages costs more than it could save for this VM");
-			close_source(&known->sources[--known->nr_sources]);
-			continue;
-		}
-		places += more;
-	}
+	for (i = 0; i < KINDS; i++)
+		add_kind(known, order[i], name, budget, &places);
 	fill_filter(known, places);
 }
 
