@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "../migrate-fast/loop.h"
 #include "../migrate-fast/say.h"
 #include "blocks.h"
 #include "index.h"
@@ -71,6 +72,9 @@ static int sum_up(const char *path, uint64_t seed, uint64_t *bytes,
 			break;
 		if (n < 0 && errno != EINTR)
 			err = errno;
+		/* A large one takes seconds. */
+		if (loop_check())
+			err = EINTR;
 		if (n > 0) {
 			XXH64_update(state, buffer, (size_t)n);
 			*bytes += (uint64_t)n;
