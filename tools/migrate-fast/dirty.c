@@ -49,10 +49,10 @@ int dirty_left(struct pager *pager, uint64_t *left)
 	uint64_t start, n, more;
 	unsigned int i;
 
-	if (!pager->frugal && dirty_count(pager, left))
-		return -1;
-	/* Some of them may be dirty too: few. */
 	if (!pager->frugal) {
+		if (dirty_count(pager, left))
+			return -1;
+		/* Some of them may be dirty too: few. */
 		*left += pager->missing;
 		return 0;
 	}

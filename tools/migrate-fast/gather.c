@@ -166,31 +166,23 @@ static unsigned int build(struct gather *gather)
 			.offset = (uintptr_t)gather->headers[i],
 			.bytes = WIRE_HEADER,
 		};
-		if (frame->type == WIRE_REFER) {
-			*segment++ = (struct migrate_fast_segment){
-				.ram = MIGRATE_FAST_SEGMENT_USER,
-				.offset = (uintptr_t)reference,
-				.bytes = frame->length,
-			};
-			reference += frame->count;
-			continue;
-		}
-		if (frame->type == WIRE_PACKED) {
-			*segment++ = (struct migrate_fast_segment){
-				.ram = MIGRATE_FAST_SEGMENT_USER,
-				.offset = (uintptr_t)packed,
-				.bytes = frame->length,
-			};
-			packed += frame->length;
-			continue;
-		}
 		if (!frame->length)
 			continue;
-		*segment++ = (struct migrate_fast_segment){
-			.ram = gather->vm->ram[frame->ram].mf.number,
-			.offset = frame->page * MF_PAGE_SIZE,
+		*segment = (struct migrate_fast_segment){
+			.ram = MIGRATE_FAST_SEGMENT_USER,
 			.bytes = frame->length,
 		};
+		if (frame->type == WIRE_REFER) {
+			segment->offset = (uintptr_t)reference;
+			reference += frame->count;
+		} else if (frame->type == WIRE_PACKED) {
+			segment->offset = (uintptr_t)packed;
+			packed += frame->length;
+		} else {
+			segment->ram = gather->vm->ram[frame->ram].mf.number;
+			segment->offset = frame->page * MF_PAGE_SIZE;
+		}
+		segment++;
 	}
 	return (unsigned int)(segment - gather->segments);
 }

@@ -15,7 +15,6 @@
 #include "../migrate-fast/size.h"
 #include "build.h"
 #include "command.h"
-#include "index.h"
 #include "meter.h"
 #include "pagefile.h"
 
@@ -170,17 +169,13 @@ int store_cmd_add(const struct store_options *options)
 static int update(struct store *store, struct source *source,
 		  const struct store_options *options)
 {
-	char *path = store_index(store, source);
-	bool whole = index_check(path, store->seed) == INDEX_OK;
-
-	free(path);
 	switch (source_state(source)) {
 	case SOURCE_GONE:
 		note("%s is gone: %s is of no use (store gc, store remove)",
 		     source->path, source->name);
 		return 0;
 	case SOURCE_SAME:
-		if (!whole)
+		if (!store_is_whole(store, source))
 			break;
 		if (!options->json)
 			printf("%s: not changed\n", source->name);

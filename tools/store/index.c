@@ -221,21 +221,25 @@ static int open_index(struct index *index, const char *path, uint64_t bytes,
 	return 0;
 }
 
-int index_open(struct index *index, const char *path)
+static int count_places(struct index *index)
 {
 	MDB_stat st;
-	int err;
+	int err = mdb_stat(index->txn, index->digests, &st);
 
-	if (open_index(index, path, 0, false))
-		return -1;
-	err = mdb_stat(index->txn, index->digests, &st);
-	if (err) {
-		fail_index(index, "read", err);
-		index_close(index);
-		return -1;
-	}
+	if (err)
+		return fail_index(index, "read", err);
 	index->places = st.ms_entries;
 	return 0;
+}
+
+int index_open(struct index *index, const char *path)
+{
+	if (open_index(index, path, 0, false))
+		return -1;
+	if (!count_places(index))
+		return 0;
+	index_close(index);
+	return -1;
 }
 
 int index_change(struct index *index, const char *path, uint64_t blocks,
@@ -410,7 +414,6 @@ int index_apply(struct index *index, struct sorter *drop, struct sorter *add)
 	const struct place *place;
 	unsigned int same = 0;
 	uint64_t last = 0;
-	MDB_stat st;
 	bool empty;
 	int err;
 
@@ -421,11 +424,10 @@ int index_apply(struct index *index, struct sorter *drop, struct sorter *add)
 		if (err)
 			return fail_index(index, "write", err);
 	}
-	err = mdb_stat(index->txn, index->digests, &st);
-	if (err)
-		return fail_index(index, "read", err);
+	if (count_places(index))
+		return -1;
 	/* What comes in order, to the end, fills its pages. */
-	empty = !st.ms_entries;
+	empty = !index->places;
 	while ((place = sorter_next(add))) {
 		bool again = same && place->digest == last;
 
@@ -442,9 +444,5 @@ int index_apply(struct index *index, struct sorter *drop, struct sorter *add)
 		if (err)
 			return fail_index(index, "write", err);
 	}
-	err = mdb_stat(index->txn, index->digests, &st);
-	if (err)
-		return fail_index(index, "read", err);
-	index->places = st.ms_entries;
-	return 0;
+	return count_places(index);
 }

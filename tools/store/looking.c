@@ -40,15 +40,6 @@ static const char *state_of(const struct store *store,
 	return store_busy(store) ? "busy" : "broken";
 }
 
-static bool is_whole(const struct store *store, const struct source *source)
-{
-	char *path = store_index(store, source);
-	bool whole = index_check(path, store->seed) == INDEX_OK;
-
-	free(path);
-	return whole;
-}
-
 /* To list them: not all of it is read. */
 static bool looks_whole(const struct store *store, const struct source *source)
 {
@@ -259,7 +250,7 @@ static int verify(const struct store *store, const struct source *source,
 static int check(const struct store *store, struct source *source,
 		 const struct store_options *options)
 {
-	bool whole = is_whole(store, source);
+	bool whole = store_is_whole(store, source);
 	const char *state = state_of(store, source, whole);
 	uint64_t differ = 0;
 	struct meter meter;
@@ -304,7 +295,7 @@ static int rebuild(const struct store_options *options)
 		struct built built;
 		struct meter meter;
 
-		if (is_whole(&store, *at) ||
+		if (store_is_whole(&store, *at) ||
 		    source_state(*at) == SOURCE_GONE)
 			continue;
 		meter_start(&meter, "rebuilding", (*at)->name, options->json);

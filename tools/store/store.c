@@ -43,6 +43,15 @@ char *store_pages(const struct store *store, const struct source *source)
 	return path_of(store, name);
 }
 
+bool store_is_whole(const struct store *store, const struct source *source)
+{
+	char *path = store_index(store, source);
+	bool whole = index_check(path, store->seed) == INDEX_OK;
+
+	free(path);
+	return whole;
+}
+
 /* The folder, and those above it. */
 static int make_folder(char *dir)
 {

@@ -48,6 +48,9 @@ void store_remove(struct store *store, struct source *source);
 /* Is the store being changed by somebody just now? */
 bool store_busy(const struct store *store);
 
+/* Is its index whole? All of it is read. */
+bool store_is_whole(const struct store *store, const struct source *source);
+
 /* Paths; to be freed. */
 char *store_index(const struct store *store, const struct source *source);
 char *store_pages(const struct store *store, const struct source *source);
