@@ -109,19 +109,30 @@ FIXTURE_TEARDOWN(known)
 static unsigned int find_all(struct known *known, uint64_t seed,
 			     uint8_t (*pages)[BLOCK_BYTES])
 {
-	struct wire_reference reference;
-	uint8_t page[BLOCK_BYTES];
+	static uint8_t got[WIRE_MAX_REFERENCES][BLOCK_BYTES];
+	struct wire_reference references[WIRE_MAX_REFERENCES];
+	uint8_t *to[WIRE_MAX_REFERENCES];
+	bool was[WIRE_MAX_REFERENCES];
 	unsigned int found = 0;
+	uint32_t n, k;
 	size_t i;
 
-	for (i = 0; i < PAGES; i++) {
-		refer(&reference, pages[i], seed);
-		known_ahead(known, &reference, 1);
-		if (!known_find(known, &reference, page))
-			continue;
-		if (memcmp(page, pages[i], BLOCK_BYTES))
-			return ~0U;
-		found++;
+	for (i = 0; i < PAGES; i += n) {
+		n = PAGES - i < WIRE_MAX_REFERENCES ? (uint32_t)(PAGES - i) :
+						      WIRE_MAX_REFERENCES;
+		memset(got, 0, sizeof(got));
+		/* As memory lies: in no order that the disk knows. */
+		for (k = 0; k < n; k++) {
+			refer(&references[k], pages[i + n - 1 - k], seed);
+			to[k] = got[k];
+		}
+		known_find(known, references, n, to, was);
+		for (k = 0; k < n; k++) {
+			found += was[k];
+			if (was[k] != !memcmp(got[k], pages[i + n - 1 - k],
+					      BLOCK_BYTES))
+				return ~0U;
+		}
 	}
 	return found;
 }

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Pages of a VM that are here already; see known.h. */
-#include <endian.h>
-#include <openssl/evp.h>
+/* Sources of pages that are here already; see known.h. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,16 +9,13 @@
 #include "say.h"
 #include "size.h"
 
-/* Places that are tried for a digest, in one source. */
-#define TRIES	8
-
 /* Another source goes without it. */
 static void left_out(const struct source *source, const char *why)
 {
 	note("%s is left out: %s", source->name, why);
 }
 
-static void leave_out(const struct source *source)
+void known_leave_out(const struct source *source)
 {
 	char *cause = fail_take();
 
@@ -66,7 +61,7 @@ static int open_source(struct known *known, const struct source *source)
 	}
 	open->blocks = blocks_open(source->path, source->format);
 	if (!open->blocks || index_open(&open->index, open->path)) {
-		leave_out(source);
+		known_leave_out(source);
 		blocks_close(open->blocks);
 		free(open->path);
 		return -1;
@@ -97,7 +92,7 @@ static void fill_filter(struct known *known, uint64_t places)
 	for (i = 0; i < known->nr_sources; i++)
 		if (index_each(&known->sources[i].index, add_digest,
 			       &known->filter))
-			leave_out(known->sources[i].source);
+			known_leave_out(known->sources[i].source);
 }
 
 static bool is_running(const struct source *source, const char *name)
@@ -149,7 +144,7 @@ static void refresh(const char *dir, const char *name)
 
 		if (is_running(source, name) &&
 		    build(&store, source, false, step, NULL, &built))
-			leave_out(source);
+			known_leave_out(source);
 	}
 	if (store_save(&store))
 		free(fail_take());
@@ -213,76 +208,12 @@ void known_close(struct known *known)
 		close_source(&known->sources[i]);
 	free(known->sources);
 	filter_free(&known->filter);
+	free(known->room);
+	EVP_MD_CTX_free(known->sum);
+	EVP_MD_free(known->sha256);
 	if (known->store.dir)
 		store_close(&known->store);
 	memset(known, 0, sizeof(*known));
-}
-
-/* Block number @nth of @open with that digest. 1, or 0. */
-static int find_place(struct known_source *open, uint64_t digest,
-		      unsigned int nth, uint64_t *block)
-{
-	int found = index_find(&open->index, digest, nth, block);
-
-	if (found < 0)
-		leave_out(open->source);
-	return found > 0 && *block < open->blocks->count;
-}
-
-void known_ahead(struct known *known, const struct wire_reference *references,
-		 uint32_t count)
-{
-	struct known_source *open;
-	uint64_t block;
-	uint32_t i;
-
-	for (i = 0; i < count; i++) {
-		uint64_t digest = le64toh(references[i].xxh64);
-
-		for (open = known->sources;
-		     open < known->sources + known->nr_sources; open++) {
-			if (!open->blocks->ops->ahead ||
-			    !find_place(open, digest, 0, &block))
-				continue;
-			open->blocks->ops->ahead(open->blocks, block);
-			break;
-		}
-	}
-}
-
-static bool is_it(const void *page, const uint8_t sha256[32])
-{
-	unsigned int len = 32;
-	uint8_t sum[32];
-
-	return EVP_Digest(page, BLOCK_BYTES, sum, &len,
-			  EVP_sha256(), NULL) && !memcmp(sum, sha256, 32);
-}
-
-int known_find(struct known *known, const struct wire_reference *reference,
-	       void *page)
-{
-	uint64_t digest = le64toh(reference->xxh64), block;
-	struct known_source *open;
-	unsigned int n;
-
-	for (open = known->sources; open < known->sources + known->nr_sources;
-	     open++) {
-		for (n = 0; n < TRIES && find_place(open, digest, n, &block);
-		     n++) {
-			/* A disk that fails costs a miss. */
-			if (open->blocks->ops->read(open->blocks, block, page)) {
-				free(fail_take());
-				continue;
-			}
-			if (!is_it(page, reference->sha256))
-				continue;
-			open->taken++;
-			return 1;
-		}
-	}
-	known->missed++;
-	return 0;
 }
 
 bool known_has_kept(const struct known *known)

@@ -11,6 +11,7 @@
 #define KNOWN_H
 
 #include <jansson.h>
+#include <openssl/evp.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -34,6 +35,10 @@ struct known {
 	size_t nr_sources;
 	struct filter filter;
 	uint64_t missed;
+	/* lookup.c */
+	uint8_t *room;		/* for as many blocks as are read in one go */
+	EVP_MD *sha256;
+	EVP_MD_CTX *sum;
 };
 
 /*
@@ -45,12 +50,14 @@ void known_open(struct known *known, const char *dir, const char *name,
 		uint64_t budget);
 void known_close(struct known *known);
 
-/* Finds the page, and proves that it is it. 1, or 0 if it is not here. */
-int known_find(struct known *known, const struct wire_reference *reference,
-	       void *page);
-/* References will be looked for: gets disks going. */
-void known_ahead(struct known *known, const struct wire_reference *references,
-		 uint32_t count);
+/* Goes on without it, and says why: fail() has been called. */
+void known_leave_out(const struct source *source);
+/*
+ * lookup.c: finds up to WIRE_MAX_REFERENCES pages, proves that they are what
+ * was asked for, and only then copies each to where @to says. Sets @found.
+ */
+void known_find(struct known *known, const struct wire_reference *references,
+		uint32_t count, uint8_t *const *to, bool *found);
 /* Has the VM left anything here when it went? */
 bool known_has_kept(const struct known *known);
 /* Pages taken from each source, by its name. */

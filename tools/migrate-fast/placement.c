@@ -89,26 +89,27 @@ int place_references(struct receiver *receiver, const struct wire_frame *frame,
 	const struct wire_reference *references = (const void *)payload;
 	struct wire_frame reply = { .type = WIRE_MISS, .ram = frame->ram };
 	uint64_t missed[WIRE_MAX_REFERENCES];
-	uint8_t page[MF_PAGE_SIZE];
+	uint8_t *to[WIRE_MAX_REFERENCES];
+	bool found[WIRE_MAX_REFERENCES];
 	uint32_t i;
 
 	if (receiver->stage != STAGE_COPYING || receiver->load ||
+	    receiver->demand.active ||
 	    frame->ram >= receiver->vm.rams ||
 	    frame->count > WIRE_MAX_REFERENCES ||
 	    frame->length != frame->count * sizeof(*references))
 		return conn_out_of_turn(&receiver->conn, frame);
-	known_ahead(&receiver->known, references, frame->count);
 	for (i = 0; i < frame->count; i++) {
 		uint64_t number = le64toh(references[i].page);
 
 		if (number >= receiver->vm.ram[frame->ram].mf.pages)
 			return conn_out_of_turn(&receiver->conn, frame);
-		if (known_find(&receiver->known, &references[i], page))
-			memcpy(receiver->map[frame->ram] +
-			       number * MF_PAGE_SIZE, page, MF_PAGE_SIZE);
-		else
-			missed[reply.count++] = references[i].page;
+		to[i] = receiver->map[frame->ram] + number * MF_PAGE_SIZE;
 	}
+	known_find(&receiver->known, references, frame->count, to, found);
+	for (i = 0; i < frame->count; i++)
+		if (!found[i])
+			missed[reply.count++] = references[i].page;
 	if (!reply.count)
 		return 0;
 	reply.length = reply.count * sizeof(*missed);

@@ -23,10 +23,11 @@ struct blocks_ops {
 	 */
 	int (*digest)(struct blocks *blocks, uint64_t first, unsigned int n,
 		      uint64_t seed, uint64_t *digests);
-	/* Block @block will be read soon; may be NULL. */
-	void (*ahead)(struct blocks *blocks, uint64_t block);
-	/* Reads block @block. 0, or -1 after fail(). */
-	int (*read)(struct blocks *blocks, uint64_t block, void *to);
+	/* @n blocks from @first on will be read soon; may be NULL. */
+	void (*ahead)(struct blocks *blocks, uint64_t first, unsigned int n);
+	/* Reads them. 0, or -1 after fail(). */
+	int (*read)(struct blocks *blocks, uint64_t first, unsigned int n,
+		    void *to);
 	void (*close)(struct blocks *blocks);
 };
 

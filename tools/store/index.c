@@ -234,9 +234,14 @@ static int count_places(struct index *index)
 
 int index_open(struct index *index, const char *path)
 {
+	int err;
+
 	if (open_index(index, path, 0, false))
 		return -1;
-	if (!count_places(index))
+	err = mdb_cursor_open(index->txn, index->digests, &index->cursor);
+	if (err)
+		fail_index(index, "read", err);
+	if (!err && !count_places(index))
 		return 0;
 	index_close(index);
 	return -1;
@@ -263,6 +268,9 @@ int index_change(struct index *index, const char *path, uint64_t blocks,
 
 void index_close(struct index *index)
 {
+	if (index->cursor)
+		mdb_cursor_close(index->cursor);
+	index->cursor = NULL;
 	if (index->txn)
 		mdb_txn_abort(index->txn);
 	index->txn = NULL;
@@ -311,10 +319,11 @@ int index_find(struct index *index, uint64_t digest, unsigned int nth,
 	       uint64_t *block)
 {
 	MDB_val key = { sizeof(digest), &digest }, data;
-	MDB_cursor *cursor;
-	int err;
+	MDB_cursor *cursor = index->cursor;
+	int err = 0;
 
-	err = mdb_cursor_open(index->txn, index->digests, &cursor);
+	if (!cursor)
+		err = mdb_cursor_open(index->txn, index->digests, &cursor);
 	if (err)
 		return fail_index(index, "read", err);
 	err = mdb_cursor_get(cursor, &key, &data, MDB_SET);
@@ -322,7 +331,8 @@ int index_find(struct index *index, uint64_t digest, unsigned int nth,
 		err = mdb_cursor_get(cursor, &key, &data, MDB_NEXT_DUP);
 	if (!err)
 		memcpy(block, data.mv_data, sizeof(*block));
-	mdb_cursor_close(cursor);
+	if (!index->cursor)
+		mdb_cursor_close(cursor);
 	if (err && err != MDB_NOTFOUND)
 		return fail_index(index, "read", err);
 	return !err;

@@ -25,6 +25,7 @@ struct index {
 	MDB_txn *txn;
 	MDB_dbi digests;	/* digest -> the blocks that have it */
 	MDB_dbi blocks;		/* chunk -> digests of its BLOCKS_CHUNK blocks */
+	MDB_cursor *cursor;	/* of who only reads: for index_find() */
 	const char *path;
 	bool writing;
 	unsigned int pending;	/* changes since the last commit */

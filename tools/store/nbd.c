@@ -176,11 +176,13 @@ static int nbd_digest(struct blocks *blocks, uint64_t first, unsigned int n,
 	return ask(nbd, ahead);
 }
 
-static int nbd_read(struct blocks *blocks, uint64_t block, void *to)
+static int nbd_read(struct blocks *blocks, uint64_t first, unsigned int n,
+		    void *to)
 {
 	struct nbd *nbd = to_nbd(blocks);
 
-	if (lib.pread(nbd->handle, to, BLOCK_BYTES, block * BLOCK_BYTES, 0))
+	if (lib.pread(nbd->handle, to, (size_t)n * BLOCK_BYTES,
+		      first * BLOCK_BYTES, 0))
 		return fail_nbd(nbd, "read");
 	return 0;
 }

@@ -135,7 +135,7 @@ static int put(struct pagefile *file, struct blocks *blocks, uint64_t block,
 	if (known)
 		return known < 0 ? -1 : 0;
 	at = room(file);
-	if (!at || blocks->ops->read(blocks, block, at))
+	if (!at || blocks->ops->read(blocks, block, 1, at))
 		return -1;
 	blocks_digest(at, 1, seed, &now);
 	if (now != digest) {

@@ -48,23 +48,26 @@ static int ram_digest(struct blocks *blocks, uint64_t first, unsigned int n,
 	return 0;
 }
 
-static int ram_read(struct blocks *blocks, uint64_t block, void *to)
+static int ram_read(struct blocks *blocks, uint64_t first, unsigned int n,
+		    void *to)
 {
+	struct migrate_fast_digest digests[BLOCKS_CHUNK];
 	struct ram_blocks *ram = to_ram(blocks);
-	struct migrate_fast_digest digest;
+	size_t bytes = (size_t)n * BLOCK_BYTES;
 	uint64_t next;
-	int64_t n;
+	int64_t got;
 
 	/* A page that is absent would keep us waiting. */
-	n = mf_hash(ram->session, &ram->ram, 0, block, 1, 0, &digest, 1, &next);
-	if (n < 0)
-		return fail("cannot read page %llu of %s: %s",
-			    (unsigned long long)block, blocks->path,
-			    strerror((int)-n));
-	if (pread(ram->fd, to, BLOCK_BYTES, (off_t)block * BLOCK_BYTES) !=
-	    BLOCK_BYTES)
-		return fail("cannot read page %llu of %s: %s",
-			    (unsigned long long)block, blocks->path,
+	got = mf_hash(ram->session, &ram->ram, 0, first, n, 0, digests,
+		      BLOCKS_CHUNK, &next);
+	if (got < 0)
+		return fail("cannot read pages from %llu of %s: %s",
+			    (unsigned long long)first, blocks->path,
+			    strerror((int)-got));
+	if (pread(ram->fd, to, bytes, (off_t)first * BLOCK_BYTES) !=
+	    (ssize_t)bytes)
+		return fail("cannot read pages from %llu of %s: %s",
+			    (unsigned long long)first, blocks->path,
 			    strerror(errno));
 	return 0;
 }

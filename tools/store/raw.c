@@ -94,15 +94,17 @@ static int raw_digest(struct blocks *blocks, uint64_t first, unsigned int n,
 	return 0;
 }
 
-static void raw_ahead(struct blocks *blocks, uint64_t block)
+static void raw_ahead(struct blocks *blocks, uint64_t first, unsigned int n)
 {
-	posix_fadvise(to_raw(blocks)->fd, (off_t)block * BLOCK_BYTES,
-		      BLOCK_BYTES, POSIX_FADV_WILLNEED);
+	posix_fadvise(to_raw(blocks)->fd, (off_t)first * BLOCK_BYTES,
+		      (off_t)n * BLOCK_BYTES, POSIX_FADV_WILLNEED);
 }
 
-static int raw_read(struct blocks *blocks, uint64_t block, void *to)
+static int raw_read(struct blocks *blocks, uint64_t first, unsigned int n,
+		    void *to)
 {
-	return get(to_raw(blocks), (off_t)block * BLOCK_BYTES, BLOCK_BYTES, to);
+	return get(to_raw(blocks), (off_t)first * BLOCK_BYTES,
+		   (size_t)n * BLOCK_BYTES, to);
 }
 
 static void raw_close(struct blocks *blocks)
