@@ -6,6 +6,7 @@ Neither may crash, hang, run a VM or lose one. The frames of the protocol are th
 tools/migrate-fast/wire.h.
 """
 import contextlib
+import hashlib
 import json
 import os
 import struct
@@ -21,7 +22,7 @@ MAGIC = 0x3172464d
 (HELLO, WELCOME, FAIL, BEAT, PAGES, ZERO, ROUND, ROUND_DONE, PREPARE, READY, DEVICE, DIGEST,
  VERIFY, DIFFER, VERIFIED, LOAD, PREPARED, COMMIT, RUNNING, REFUSED, BYE, ASK,
  ANSWER, JOIN, JOINED, STALE, DEMAND, FAULT, PUSHED, MISSING, MISSES, COMPLETE,
- DIGESTS, FILTER, REFER, MISS, PACKED) = range(1, 38)
+ DIGESTS, FILTER, REFER, MISS, PACKED, COPY) = range(1, 39)
 FAKE_PORT = 4445
 
 
@@ -118,8 +119,11 @@ class Fuzz(Survivor):
             assert recv.wait(30) == FAILED, recv.output
             assert twin.status() == "inmigrate"
 
-    def after_greeting(self, twin, data, then_close=False, split=False, **other):
-        """A greeting, then this; recv must end with an error, QEMU must not run."""
+    def after_greeting(self, twin, data, then_close=False, split=False, pull=False, **other):
+        """A greeting, then this; recv must end with an error, QEMU must not run.
+
+        pull: there is a connection for faults by then.
+        """
         greeting = {**self.hello, "split": split, **other}
         recv = Tool(self.b, ["recv", "--qmp", twin.qmp_path, "--listen", f":{PORT}",
                              "--json"])
@@ -130,6 +134,10 @@ class Fuzz(Survivor):
             self.first_word(sock)
             if split and not other:	# else it has sent us away already
                 self.knock()
+            joined = self.dial() if pull else None
+            if pull:
+                joined.sendall(frame(JOIN, json.dumps({**greeting, "role": "pull"}).encode()))
+                assert self.first_word(joined)[4] == JOINED
             sock.sendall(data)
             if not then_close:
                 self.listen_to(sock)
@@ -185,6 +193,17 @@ class Fuzz(Survivor):
             for data in cases:
                 self.after_greeting(twin, data, split=True)
             assert twin.status() == "inmigrate", "QEMU was touched"
+        empty = hashlib.sha256(bytes(4096)).digest()
+        cases = [
+            # From DEMAND on memory is filled, and nobody touches it otherwise.
+            frame(COPY, struct.pack("<QQ", 1, 2) + empty, count=1),
+            frame(REFER, struct.pack("<QQ", 1, 2) + empty, count=1), frame(DEMAND),
+            frame(STALE, b"x" * 8, count=64, page=pages), frame(PACKED, b"x" * 99, count=1),
+            frame(PAGES, bytes(4096), count=1, page=pages), frame(COMMIT)]
+        with self.case("lies about memory that is absent") as twin:
+            for data in cases:
+                self.after_greeting(twin, frame(DEMAND) + data, split=True, pull=True)
+            assert twin.status() == "inmigrate", "QEMU was touched"
 
     def lies(self):
         pages = self.vm.ram_mb * 256
@@ -209,6 +228,11 @@ class Fuzz(Survivor):
             frame(REFER, bytes(48), count=2), frame(REFER, bytes(47), count=1),
             frame(REFER, bytes(48) * 129, count=129), frame(REFER, b"", count=1),
             frame(REFER, struct.pack("<Q", pages) + bytes(40), count=1),
+            frame(COPY, bytes(48), count=1, ram=7), frame(COPY, bytes(48), count=1, page=7),
+            frame(COPY, bytes(48), count=1, page=1 << 40), frame(COPY, bytes(48), count=2),
+            frame(COPY, bytes(48) * 129, count=129), frame(COPY, b"", count=1),
+            frame(COPY, struct.pack("<Q", pages) + bytes(40), count=1),
+            frame(COPY, struct.pack("<QQ", 0, pages) + bytes(32), count=1),
             frame(PACKED, page, count=1), frame(PACKED, b"", count=1),
             frame(PACKED, page, count=0), frame(PACKED, page, count=65),
             frame(PACKED, page, count=2, page=pages - 1), frame(PACKED, page, count=1, ram=7),

@@ -12,7 +12,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import MODES, TOOL, Move, Scenario, Work, discard, must_answer, travelled
+from migrate.move import MODES, TOOL, Scenario, Work, must_answer, travelled
 from vm import Bed
 
 PAGE = 4096
@@ -62,16 +62,7 @@ class Known(Scenario):
 
     def move(self, **options):
         """To the other host."""
-        twin = self.vm.twin(self.other(self.vm.host)).start()
-        try:
-            move = Move(self.vm, twin, verify=True, recv_args=["--store", STORE], **options)
-            result = move.moved()
-        except BaseException:
-            discard(twin)
-            raise
-        left, self.vm = self.vm, twin
-        discard(left)
-        assert result["verified"]
+        result, move = self.cross(recv_args=["--store", STORE], **options)
         pages = result["pages"]
         self.tests.note(f"{result['mode']}: {pages}, missed {result['missed']}, "
                         f"taken {result.get('taken')}, {result['wire_bytes']} bytes, "
@@ -132,7 +123,8 @@ class Known(Scenario):
                     at += PAGE
                     file.seek(at)
         result = self.move(meanwhile=write)
-        assert result["missed"] == result["pages"]["reference"] > 5000, result
+        # Nor is there anything to copy from.
+        assert result["missed"] >= result["pages"]["reference"] > 5000, result
         assert not result["taken"]["ram"], result
 
     def kept(self, host):

@@ -15,7 +15,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import (HUGE, Move, Scenario, Work, discard, mount_ram, must_answer,
+from migrate.move import (HUGE, Scenario, Work, mount_ram, must_answer,
                           travelled)
 from migrate.redis_load import RedisLoad
 from vm import Bed
@@ -40,18 +40,9 @@ class Modes(Scenario):
         return sum(int(kb) for kb in re.findall(r"^ShmemPmdMapped: +(\d+) kB", maps, re.M))
 
     def move(self, mode, *args, **options):
-        twin = self.vm.twin(self.other(self.vm.host)).start()
-        try:
-            move = Move(self.vm, twin, verify=True, args=["--mode", mode, *args], **options)
-            result = move.moved()
-        except BaseException:
-            discard(twin)
-            raise
-        left, self.vm = self.vm, twin
-        discard(left)
+        result, move = self.cross(args=["--mode", mode, *args], **options)
         self.tell(result)
         assert result["mode"] == mode
-        assert result["verified"], "not verified"
         must_answer(self.vm)
         for work in self.works:
             work.guest = self.vm

@@ -325,6 +325,11 @@ def travelled(pages):
     return pages["raw"] + pages["compressed"]
 
 
+def named(pages):
+    """Those that were told by name: the destination has them, or another that equals them."""
+    return pages["reference"] + pages["copy"]
+
+
 def must_answer(guest, timeout=60):
     """The guest's agent answers over the network; a busy machine may take its time."""
     end = time.monotonic() + timeout
@@ -470,6 +475,24 @@ class Scenario:
         self.tests.note(f"guest up after {vm.up_seconds:.1f} s")
         return vm
 
+    def cross(self, **options):
+        """Move self.vm to the other host, page by page verified.
+
+        options: of Move. Returns what move.moved() does, and the Move: nothing_left() is to
+        be asked when the guest has been looked at.
+        """
+        twin = self.vm.twin(self.other(self.vm.host)).start()
+        try:
+            move = Move(self.vm, twin, verify=True, **options)
+            result = move.moved()
+        except BaseException:
+            discard(twin)
+            raise
+        left, self.vm = self.vm, twin
+        discard(left)
+        assert result["verified"], "not verified"
+        return result, move
+
     def wait_sent(self, host, size, timeout=120):
         """Wait until so many bytes more have left by the migration link."""
         begin, end = host.sent_bytes(), time.monotonic() + timeout
@@ -548,7 +571,7 @@ class Scenario:
                   f"{result['downtime_ms']:.0f} ms (verify {result['verify_ms']:.0f}), "
                   f"{len(result['rounds'])} rounds, {result['wire_bytes'] >> 10} KiB, "
                   f"pages raw {pages['raw']} zero {pages['zero']} "
-                  f"unchanged {pages['unchanged']}")
+                  f"unchanged {pages['unchanged']} copy {pages['copy']}")
         followed = result.get("postcopy")
         if followed:
             us = followed.get("fault_us", {})

@@ -87,7 +87,7 @@ static void learn(struct forecast *cast, const struct round *round, bool paced,
 {
 	uint64_t travelled = round->pages.compressed + round->pages.raw;
 	uint64_t seen = round->pages.zero + round->pages.unchanged +
-			round->pages.reference + travelled;
+			round->pages.reference + round->pages.copy + travelled;
 	double idle = (double)(cast->pager->idle_ns - cast->idle_ns) / 1e6;
 
 	cast->idle_ns = cast->pager->idle_ns;

@@ -33,17 +33,17 @@ static int misses(struct sender *sender, const struct wire_frame *frame,
 	uint64_t page;
 	uint32_t i;
 
-	if (!sender->pager.refer || sender->stats.device_bytes ||
+	if (!sender->pager.pages || sender->stats.device_bytes ||
 	    frame->ram >= vm->rams ||
 	    frame->length != frame->count * sizeof(page))
 		return conn_out_of_turn(&sender->conn, frame);
 	for (i = 0; i < frame->count; i++) {
 		memcpy(&page, payload + i * sizeof(page), sizeof(page));
 		page = le64toh(page);
-		if (page >= vm->ram[frame->ram].mf.pages)
+		if (page >= vm->ram[frame->ram].mf.pages ||
+		    pages_miss(&sender->pager, frame->ram, page))
 			return conn_out_of_turn(&sender->conn, frame);
-		pages_miss(&sender->pager, frame->ram, page);
-		sender->refer.missed++;
+		sender->stats.missed++;
 	}
 	return 0;
 }

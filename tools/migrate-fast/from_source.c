@@ -21,6 +21,8 @@ static int on_copying(struct receiver *receiver,
 		return place_packed(receiver, frame, payload);
 	case WIRE_REFER:
 		return place_references(receiver, frame, payload);
+	case WIRE_COPY:
+		return place_copies(receiver, frame, payload);
 	case WIRE_ROUND:
 		if (receiver->round_over)
 			return conn_out_of_turn(&receiver->conn, frame);

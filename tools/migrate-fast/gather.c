@@ -81,46 +81,63 @@ int gather_zero(struct gather *gather, unsigned int ram, uint64_t page)
 	return add(gather, WIRE_ZERO, ram, page);
 }
 
-/* The frame that takes another reference. NULL after fail(). */
-static struct wire_frame *refer_frame(struct gather *gather, unsigned int ram)
+/*
+ * Room for another name in a frame of that @type and @page, and the frame for
+ * it. NULL after fail().
+ */
+static union gather_name *add_name(struct gather *gather, enum wire_type type,
+				   unsigned int ram, uint64_t page)
 {
 	struct wire_frame *last = NULL;
 
+	if ((gather->nr_names == GATHER_NAMES ||
+	     gather->bytes >= FLUSH_BYTES) && gather_flush(gather))
+		return NULL;
 	if (gather->nr_frames)
 		last = &gather->frames[gather->nr_frames - 1];
-	if (last && last->type == WIRE_REFER &&
-	    last->ram == ram && last->count < WIRE_MAX_REFERENCES)
-		return last;
-	if (gather->nr_frames == GATHER_FRAMES && gather_flush(gather))
-		return NULL;
-	last = &gather->frames[gather->nr_frames++];
-	*last = (struct wire_frame){
-		.type = WIRE_REFER,
-		.ram = (uint16_t)ram,
-	};
-	gather->bytes += WIRE_HEADER;
-	return last;
+	if (!last || last->type != type || last->ram != ram ||
+	    last->page != page || last->count == WIRE_MAX_REFERENCES) {
+		if (gather->nr_frames == GATHER_FRAMES && gather_flush(gather))
+			return NULL;
+		last = &gather->frames[gather->nr_frames++];
+		*last = (struct wire_frame){
+			.type = (uint16_t)type,
+			.ram = (uint16_t)ram,
+			.page = page,
+		};
+		gather->bytes += WIRE_HEADER;
+	}
+	last->count++;
+	last->length += sizeof(union gather_name);
+	gather->bytes += sizeof(union gather_name);
+	return &gather->names[gather->nr_names++];
 }
 
 int gather_reference(struct gather *gather, unsigned int ram,
 		     const struct migrate_fast_digest *digest)
 {
-	struct wire_reference *reference;
-	struct wire_frame *frame;
+	union gather_name *name = add_name(gather, WIRE_REFER, ram, 0);
 
-	if (gather->nr_references == GATHER_REFERENCES && gather_flush(gather))
+	if (!name)
 		return -1;
-	frame = refer_frame(gather, ram);
-	if (!frame)
+	name->reference.page = htole64(digest->page);
+	name->reference.xxh64 = htole64(digest->xxh64);
+	memcpy(name->reference.sha256, digest->sha256, sizeof(digest->sha256));
+	return 0;
+}
+
+int gather_copy(struct gather *gather, unsigned int ram,
+		const struct migrate_fast_digest *digest,
+		unsigned int from_ram, uint64_t from)
+{
+	union gather_name *name = add_name(gather, WIRE_COPY, ram, from_ram);
+
+	if (!name)
 		return -1;
-	reference = &gather->references[gather->nr_references++];
-	reference->page = htole64(digest->page);
-	reference->xxh64 = htole64(digest->xxh64);
-	memcpy(reference->sha256, digest->sha256, sizeof(reference->sha256));
-	frame->count++;
-	frame->length += sizeof(*reference);
-	gather->bytes += sizeof(*reference);
-	return gather->bytes >= FLUSH_BYTES ? gather_flush(gather) : 0;
+	name->copy.page = htole64(digest->page);
+	name->copy.from = htole64(from);
+	memcpy(name->copy.sha256, digest->sha256, sizeof(digest->sha256));
+	return 0;
 }
 
 /* Makes PACKED frames of those that get smaller by it. */
@@ -153,7 +170,7 @@ static int compress(struct gather *gather)
 static unsigned int build(struct gather *gather)
 {
 	struct migrate_fast_segment *segment = gather->segments;
-	const struct wire_reference *reference = gather->references;
+	const union gather_name *name = gather->names;
 	const uint8_t *packed = gather->packed;
 	unsigned int i;
 
@@ -172,9 +189,9 @@ static unsigned int build(struct gather *gather)
 			.ram = MIGRATE_FAST_SEGMENT_USER,
 			.bytes = frame->length,
 		};
-		if (frame->type == WIRE_REFER) {
-			segment->offset = (uintptr_t)reference;
-			reference += frame->count;
+		if (frame->type == WIRE_REFER || frame->type == WIRE_COPY) {
+			segment->offset = (uintptr_t)name;
+			name += frame->count;
 		} else if (frame->type == WIRE_PACKED) {
 			segment->offset = (uintptr_t)packed;
 			packed += frame->length;
@@ -190,7 +207,7 @@ static unsigned int build(struct gather *gather)
 void gather_forget(struct gather *gather)
 {
 	gather->nr_frames = 0;
-	gather->nr_references = 0;
+	gather->nr_names = 0;
 	gather->bytes = 0;
 }
 

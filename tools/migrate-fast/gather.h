@@ -11,7 +11,7 @@
 #include "vm.h"
 
 #define GATHER_FRAMES	(MIGRATE_FAST_MAX_SEGMENTS / 2)
-#define GATHER_REFERENCES (32 * WIRE_MAX_REFERENCES)
+#define GATHER_NAMES	(32 * WIRE_MAX_REFERENCES)
 
 struct gather {
 	struct vm *vm;
@@ -25,9 +25,12 @@ struct gather {
 	uint8_t *packed;	/* payloads of PACKED frames, one after the other */
 	uint64_t waited_at;	/* ns: we last had to wait; bytes sent since */
 	uint64_t since_wait;
-	/* Those of REFER frames, one after the other. */
-	struct wire_reference references[GATHER_REFERENCES];
-	unsigned int nr_references;
+	/* Those of REFER and COPY frames, one after the other. */
+	union gather_name {
+		struct wire_reference reference;
+		struct wire_copy copy;
+	} names[GATHER_NAMES];
+	unsigned int nr_names;
 	uint64_t bytes;
 };
 
@@ -40,6 +43,10 @@ int gather_zero(struct gather *gather, unsigned int ram, uint64_t page);
 /* The destination may have the page that @digest tells of. */
 int gather_reference(struct gather *gather, unsigned int ram,
 		     const struct migrate_fast_digest *digest);
+/* ... as page @from of file @from_ram. */
+int gather_copy(struct gather *gather, unsigned int ram,
+		const struct migrate_fast_digest *digest,
+		unsigned int from_ram, uint64_t from);
 /* Sends what was added. */
 int gather_flush(struct gather *gather);
 /* Forgets it. */

@@ -58,6 +58,9 @@ void known_leave_out(const struct source *source);
  */
 void known_find(struct known *known, const struct wire_reference *references,
 		uint32_t count, uint8_t *const *to, bool *found);
+/* lookup.c: is this the SHA-256 of the page? */
+bool known_is_it(struct known *known, const void *page,
+		 const uint8_t sha256[32]);
 /* Has the VM left anything here when it went? */
 bool known_has_kept(const struct known *known);
 /* Pages taken from each source, by its name. */

@@ -72,8 +72,8 @@ static uint32_t run_of(const struct place *places, uint32_t n,
 	return i;
 }
 
-static bool is_it(struct known *known, const void *page,
-		  const uint8_t sha256[32])
+bool known_is_it(struct known *known, const void *page,
+		 const uint8_t sha256[32])
 {
 	unsigned int len = 32;
 	uint8_t sum[32];
@@ -92,7 +92,7 @@ static bool take(struct known *known, struct known_source *source,
 		 const void *page, const struct wire_reference *reference,
 		 uint8_t *to)
 {
-	if (!is_it(known, page, reference->sha256))
+	if (!known_is_it(known, page, reference->sha256))
 		return false;
 	memcpy(to, page, BLOCK_BYTES);
 	source->taken++;

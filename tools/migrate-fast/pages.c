@@ -27,9 +27,10 @@
  * ZERO frames carry no bytes of the page, hence are certain at once; whatever
  * is written to the page later is reported and looked at then.
  *
- * A reference is certain as a page is: its XXH64 and SHA-256 need not be of
- * the same moment. If it misses, the destination has what it had, and says so
- * before it acknowledges the round; the next harvest reports the page.
+ * A reference, or a copy of another page, is certain as a page is: its XXH64
+ * and SHA-256 need not be of the same moment. If it misses, the destination
+ * has what it had, and says so before it acknowledges the round; the next
+ * harvest reports the page.
  *
  * Harvests are only made between rounds, each of which ends with the
  * acknowledgement: .in_flight, what was sent in the round, less what the
@@ -47,6 +48,7 @@
 void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
 		struct progress *progress, enum compress compress)
 {
+	uint64_t all = 0;
 	unsigned int i;
 
 	memset(pager, 0, sizeof(*pager));
@@ -66,6 +68,8 @@ void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
 
 		pages->ram = &vm->ram[i];
 		pages->number = i;
+		pages->first = all;
+		all += n;
 		pages->hash = need(calloc(n, sizeof(*pages->hash)));
 		pages->certain = need(bitmap_new(n));
 		pages->zero = need(bitmap_new(n));
@@ -78,6 +82,7 @@ void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
 		pages->refused = need(bitmap_new(n));
 		memset(pages->zero, 0xff, bitmap_words(n) * 8);
 	}
+	twins_init(&pager->twins, all);
 }
 
 void pages_free(struct pager *pager)
@@ -97,6 +102,7 @@ void pages_free(struct pager *pager)
 		free(pager->pages[i].refused);
 	}
 	gather_free(&pager->gather);
+	twins_free(&pager->twins);
 	free(pager->pages);
 	free(pager->digests);
 	free(pager->hot);
@@ -126,10 +132,65 @@ static void report_missed(struct pages *pages)
 	}
 }
 
-void pages_miss(struct pager *pager, unsigned int ram, uint64_t page)
+void pages_record(struct pager *pager, unsigned int ram,
+		  const struct migrate_fast_digest *digest)
 {
 	struct pages *pages = &pager->pages[ram];
 
+	pages->hash[digest->page] = digest->xxh64;
+	bitmap_clear(pages->zero, digest->page);
+	bitmap_clear(pages->certain, digest->page);
+	bitmap_set(pages->in_flight, digest->page);
+	twins_add(&pager->twins, digest->xxh64, pages->first + digest->page);
+}
+
+/* A page that is looked for, and where it is. */
+struct search {
+	struct pager *pager;
+	const struct migrate_fast_digest *digest;
+	unsigned int ram;
+	uint64_t page;
+};
+
+static bool is_twin(void *arg, uint64_t page)
+{
+	struct search *search = arg;
+	struct pages *pages = search->pager->pages;
+	unsigned int ram = 0;
+
+	while (page - pages[ram].first >= pages[ram].ram->mf.pages)
+		ram++;
+	pages += ram;
+	page -= pages->first;
+	if (pages->hash[page] != search->digest->xxh64 ||
+	    bitmap_test(pages->zero, page) ||
+	    !(bitmap_test(pages->certain, page) ||
+	      bitmap_test(pages->in_flight, page)))
+		return false;
+	search->ram = ram;
+	search->page = page;
+	return true;
+}
+
+int pages_twin(struct pager *pager, const struct migrate_fast_digest *digest,
+	       unsigned int *ram, uint64_t *page)
+{
+	struct search search = { .pager = pager, .digest = digest };
+
+	if (!twins_find(&pager->twins, digest->xxh64, is_twin, &search))
+		return 0;
+	*ram = search.ram;
+	*page = search.page;
+	return 1;
+}
+
+int pages_miss(struct pager *pager, unsigned int ram, uint64_t page)
+{
+	struct pages *pages = &pager->pages[ram];
+
+	if (!bitmap_test(pages->in_flight, page) &&
+	    !bitmap_test(pages->missed, page))
+		return -1;
 	/* Nobody knows what the destination has there. */
 	bitmap_clear(pages->in_flight, page);
 	bitmap_clear(pages->certain, page);
@@ -138,6 +199,7 @@ void pages_miss(struct pager *pager, unsigned int ram, uint64_t page)
 	if (!bitmap_test(pages->missed, page))
 		pager->missing++;
 	bitmap_set(pages->missed, page);
+	return 0;
 }
 
 int pages_harvest(struct pager *pager, struct mf_harvested *sum)

@@ -9,6 +9,7 @@
 #include "progress.h"
 #include "refer.h"
 #include "stats.h"
+#include "twins.h"
 #include "vm.h"
 
 /* Pages that are hashed, and counted, in one go: so that signals are heeded. */
@@ -19,6 +20,7 @@
 struct pages {
 	struct ram *ram;
 	unsigned int number;	/* on the wire */
+	uint64_t first;		/* number of its first page among all of the VM */
 	uint64_t *hash;		/* XXH64 of what was last sent */
 	uint64_t *certain;	/* the destination has exactly .hash */
 	uint64_t *zero;		/* the destination has zeroes */
@@ -27,7 +29,7 @@ struct pages {
 	uint64_t *sent;		/* sent whole, once or more often */
 	uint64_t *twice;	/* ... twice or more often */
 	uint64_t *before;	/* what the last harvest reported */
-	uint64_t *missed;	/* referred to, but not known there */
+	uint64_t *missed;	/* named, but not known there */
 	uint64_t *refused;	/* ... once or more often: goes whole */
 	uint64_t owed;		/* pages left in the bitmap by the last scan */
 };
@@ -40,6 +42,7 @@ struct pager {
 	struct migrate_fast_digest *digests;	/* room for PAGES_CHUNK */
 	uint64_t *hot;		/* room for PAGES_COUNT */
 	struct refer *refer;	/* what the destination may have, or NULL */
+	struct twins twins;	/* what it has of this VM */
 	uint64_t missing;	/* pages that .missed names */
 	bool frugal;		/* no third time in a round; see scan.h */
 	uint64_t seed;
@@ -53,8 +56,11 @@ void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
 void pages_free(struct pager *pager);
 /* Takes the dirty pages of all files into their bitmaps. */
 int pages_harvest(struct pager *pager, struct mf_harvested *sum);
-/* A reference has missed: the next harvest reports the page. */
-void pages_miss(struct pager *pager, unsigned int ram, uint64_t page);
+/*
+ * A reference or a copy has missed: the next harvest reports the page. -1 if
+ * none was under way.
+ */
+int pages_miss(struct pager *pager, unsigned int ram, uint64_t page);
 /* Of the pages from @start, no more than @most. */
 uint64_t pages_part(const struct pages *pages, uint64_t start, uint64_t most);
 /*
@@ -64,6 +70,12 @@ uint64_t pages_part(const struct pages *pages, uint64_t start, uint64_t most);
 void pages_stale(struct pager *pager, bool hot);
 /* Pages that the destination lacks. */
 uint64_t pages_lacking(const struct pager *pager);
+/* A page travels, whole or by name: what it is, and has yet to be certain. */
+void pages_record(struct pager *pager, unsigned int ram,
+		  const struct migrate_fast_digest *digest);
+/* One that the destination has, perhaps, and that equals it. 1, or 0. */
+int pages_twin(struct pager *pager, const struct migrate_fast_digest *digest,
+	       unsigned int *ram, uint64_t *page);
 /* A page travels whole. */
 void pages_sent(struct pager *pager, unsigned int ram, uint64_t page);
 /* Pages that have travelled whole twice or more often. */

@@ -79,25 +79,42 @@ int place_unpack(struct conn *conn, const struct wire_frame *frame,
 	return fail("%s sent pages that cannot be decompressed", conn->peer);
 }
 
-/*
- * Pages that may be here already. One that is not stays as it is, until the
- * source sends it whole.
- */
+/* May pages be named now, as many as the payload has room for? */
+static bool is_naming(const struct receiver *receiver,
+		      const struct wire_frame *frame, size_t size)
+{
+	return receiver->stage == STAGE_COPYING && !receiver->load &&
+	       !receiver->demand.active && frame->ram < receiver->vm.rams &&
+	       frame->count <= WIRE_MAX_REFERENCES &&
+	       frame->length == frame->count * size;
+}
+
+/* Those that are not here stay as they are, until the source sends them whole. */
+static int tell_missed(struct receiver *receiver,
+		       const struct wire_frame *frame, const uint64_t *missed,
+		       uint32_t count)
+{
+	struct wire_frame reply = {
+		.type = WIRE_MISS,
+		.ram = frame->ram,
+		.count = count,
+		.length = count * (uint32_t)sizeof(*missed),
+	};
+
+	return count ? conn_send_frame(&receiver->conn, &reply, missed) : 0;
+}
+
+/* Pages that may be in a source of pages. */
 int place_references(struct receiver *receiver, const struct wire_frame *frame,
 		     const uint8_t *payload)
 {
 	const struct wire_reference *references = (const void *)payload;
-	struct wire_frame reply = { .type = WIRE_MISS, .ram = frame->ram };
 	uint64_t missed[WIRE_MAX_REFERENCES];
 	uint8_t *to[WIRE_MAX_REFERENCES];
 	bool found[WIRE_MAX_REFERENCES];
-	uint32_t i;
+	uint32_t i, n = 0;
 
-	if (receiver->stage != STAGE_COPYING || receiver->load ||
-	    receiver->demand.active ||
-	    frame->ram >= receiver->vm.rams ||
-	    frame->count > WIRE_MAX_REFERENCES ||
-	    frame->length != frame->count * sizeof(*references))
+	if (!is_naming(receiver, frame, sizeof(*references)))
 		return conn_out_of_turn(&receiver->conn, frame);
 	for (i = 0; i < frame->count; i++) {
 		uint64_t number = le64toh(references[i].page);
@@ -109,11 +126,42 @@ int place_references(struct receiver *receiver, const struct wire_frame *frame,
 	known_find(&receiver->known, references, frame->count, to, found);
 	for (i = 0; i < frame->count; i++)
 		if (!found[i])
-			missed[reply.count++] = references[i].page;
-	if (!reply.count)
-		return 0;
-	reply.length = reply.count * sizeof(*missed);
-	return conn_send_frame(&receiver->conn, &reply, missed);
+			missed[n++] = references[i].page;
+	return tell_missed(receiver, frame, missed, n);
+}
+
+/*
+ * Pages that others of this VM equal, which came before. A source that has
+ * changed such a one since, or whose reference to it was missed, is found out
+ * by the SHA-256.
+ */
+int place_copies(struct receiver *receiver, const struct wire_frame *frame,
+		 const uint8_t *payload)
+{
+	const struct wire_copy *copies = (const void *)payload;
+	const struct vm *vm = &receiver->vm;
+	uint64_t missed[WIRE_MAX_REFERENCES];
+	uint32_t i, n = 0;
+
+	if (!is_naming(receiver, frame, sizeof(*copies)) ||
+	    frame->page >= vm->rams)
+		return conn_out_of_turn(&receiver->conn, frame);
+	for (i = 0; i < frame->count; i++) {
+		uint64_t page = le64toh(copies[i].page);
+		uint64_t from = le64toh(copies[i].from);
+		uint8_t *twin;
+
+		if (page >= vm->ram[frame->ram].mf.pages ||
+		    from >= vm->ram[frame->page].mf.pages)
+			return conn_out_of_turn(&receiver->conn, frame);
+		twin = receiver->map[frame->page] + from * MF_PAGE_SIZE;
+		if (known_is_it(&receiver->known, twin, copies[i].sha256))
+			memmove(receiver->map[frame->ram] +
+				page * MF_PAGE_SIZE, twin, MF_PAGE_SIZE);
+		else
+			missed[n++] = copies[i].page;
+	}
+	return tell_missed(receiver, frame, missed, n);
 }
 
 int place_zero(struct receiver *receiver, const struct wire_frame *frame)

@@ -101,6 +101,8 @@ int place_unpack(struct conn *conn, const struct wire_frame *frame,
 		 const uint8_t *payload, void *to);
 int place_references(struct receiver *receiver, const struct wire_frame *frame,
 		     const uint8_t *payload);
+int place_copies(struct receiver *receiver, const struct wire_frame *frame,
+		 const uint8_t *payload);
 int place_zero(struct receiver *receiver, const struct wire_frame *frame);
 int place_digest(struct receiver *receiver, const struct wire_frame *frame,
 		 const uint8_t *payload);

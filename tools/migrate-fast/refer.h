@@ -17,7 +17,6 @@ struct refer {
 	struct filter filter;
 	uint64_t got;		/* bytes of it */
 	uint64_t seed;		/* of XXH64 */
-	uint64_t missed;	/* references that were */
 };
 
 /*

@@ -53,6 +53,7 @@ int sender_round_end(struct sender *sender, struct round *round)
 	stats->pages.zero += round->pages.zero;
 	stats->pages.unchanged += round->pages.unchanged;
 	stats->pages.reference += round->pages.reference;
+	stats->pages.copy += round->pages.copy;
 	/* Until it went nobody knew. */
 	round->pages.compressed = sender->pager.gather.pack.packed -
 				  sender->round_packed;

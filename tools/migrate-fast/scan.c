@@ -43,23 +43,22 @@ static bool is_of_all(const struct pass *pass)
 	return pass->what == SCAN_ALL || is_survey(pass);
 }
 
+static bool is_known(const struct pager *pager,
+		     const struct migrate_fast_digest *digest)
+{
+	return pager->refer && refer_perhaps(pager->refer, digest->xxh64);
+}
+
+/* May it be named? One name that was missed is enough. */
 static bool is_candidate(const struct pass *pass, const struct pages *pages,
 			 const struct migrate_fast_digest *digest)
 {
-	const struct refer *refer = pass->pager->refer;
+	unsigned int ram;
+	uint64_t page;
 
-	return refer && refer_perhaps(refer, digest->xxh64) &&
-	       !bitmap_test(pages->refused, digest->page);
-}
-
-/* The page will travel, one way or the other: first the record. */
-static void record(struct pages *pages,
-		   const struct migrate_fast_digest *digest)
-{
-	pages->hash[digest->page] = digest->xxh64;
-	bitmap_clear(pages->zero, digest->page);
-	bitmap_clear(pages->certain, digest->page);
-	bitmap_set(pages->in_flight, digest->page);
+	return !bitmap_test(pages->refused, digest->page) &&
+	       (is_known(pass->pager, digest) ||
+		pages_twin(pass->pager, digest, &ram, &page));
 }
 
 static int whole(struct pass *pass, struct pages *pages,
@@ -74,7 +73,7 @@ static int whole(struct pass *pass, struct pages *pages,
 		return 0;
 	}
 	classes->raw++;
-	record(pages, digest);
+	pages_record(pager, pages->number, digest);
 	if (pass->what == SCAN_ALL && classes->raw == 100 &&
 	    hook_set("lose-page"))
 		return 0;
@@ -82,12 +81,24 @@ static int whole(struct pass *pass, struct pages *pages,
 	return gather_page(&pager->gather, pages->number, digest->page);
 }
 
-static int reference(struct pass *pass, struct pages *pages,
-		     const struct migrate_fast_digest *digest)
+/* It is named: with its twin, if it has one, which is nearer than a disk. */
+static int by_name(struct pass *pass, struct pages *pages,
+		   const struct migrate_fast_digest *digest)
 {
-	pass->round->pages.reference++;
-	record(pages, digest);
-	return gather_reference(&pass->pager->gather, pages->number, digest);
+	struct classes *classes = &pass->round->pages;
+	struct pager *pager = pass->pager;
+	unsigned int ram;
+	uint64_t page;
+
+	if (pages_twin(pager, digest, &ram, &page)) {
+		classes->copy++;
+		pages_record(pager, pages->number, digest);
+		return gather_copy(&pager->gather, pages->number, digest, ram,
+				   page);
+	}
+	classes->reference++;
+	pages_record(pager, pages->number, digest);
+	return gather_reference(&pager->gather, pages->number, digest);
 }
 
 static int zero(struct pass *pass, struct pages *pages, uint64_t page)
@@ -187,7 +198,7 @@ static int classify_candidate(struct pass *pass, const struct chunk *chunk,
 	if (digest->flags & MIGRATE_FAST_DIGEST_ZERO)
 		return zero(pass, pages, digest->page);
 	if (is_candidate(pass, pages, digest))
-		return reference(pass, pages, digest);
+		return by_name(pass, pages, digest);
 	return whole(pass, pages, digest);
 }
 
@@ -291,7 +302,7 @@ static void tell_progress(const struct pass *pass)
 	const struct classes *classes = &pass->round->pages;
 	struct progress *progress = pass->pager->progress;
 	uint64_t seen = classes->zero + classes->unchanged +
-			classes->reference + classes->raw;
+			classes->reference + classes->copy + classes->raw;
 	uint64_t rest = pass->round->dirty - seen;
 
 	if (rest <= progress->stats->total_pages)

@@ -139,7 +139,6 @@ static int finish(struct sender *sender)
 			    sender->supply.pull.conn.tx_bytes;
 	stats->back_bytes = sender->conn.rx_bytes +
 			    sender->supply.pull.conn.rx_bytes;
-	stats->missed = sender->refer.missed;
 	if (sender->pager.vm) {
 		stats->sent_twice = pages_sent_twice(&sender->pager);
 		stats->sent_more = sender->pager.more;

@@ -12,6 +12,7 @@ struct classes {
 	uint64_t zero;		/* zero: not sent, or sent as a frame of 24 bytes */
 	uint64_t unchanged;	/* written, but what the destination has */
 	uint64_t reference;	/* named: the destination may have it */
+	uint64_t copy;		/* named: equals another page that has travelled */
 	uint64_t compressed;	/* sent whole, and became less on the way */
 	uint64_t raw;		/* sent whole, as it was */
 };
@@ -83,7 +84,7 @@ struct stats {
 	double copy_ms;		/* until the VM was stopped */
 	struct supplied supplied;
 	json_t *taken;		/* from which source the destination took pages */
-	uint64_t missed;	/* references that were not known there */
+	uint64_t missed;	/* references and copies that were not there */
 	json_t *arrived;	/* what the destination tells of it, or NULL */
 	bool verified;
 	bool was_running;	/* when it began */

@@ -56,6 +56,7 @@ static const char *const names[WIRE_TYPES] = {
 	[WIRE_REFER] = "REFER",
 	[WIRE_MISS] = "MISS",
 	[WIRE_PACKED] = "PACKED",
+	[WIRE_COPY] = "COPY",
 };
 
 /* Types that have a payload. */
@@ -66,7 +67,7 @@ static const char *const names[WIRE_TYPES] = {
 		 BIT(WIRE_ANSWER) | BIT(WIRE_JOIN) | BIT(WIRE_STALE) | \
 		 BIT(WIRE_MISSING) | BIT(WIRE_COMPLETE) | BIT(WIRE_DIGESTS) | \
 		 BIT(WIRE_FILTER) | BIT(WIRE_REFER) | BIT(WIRE_MISS) | \
-		 BIT(WIRE_PREPARED) | BIT(WIRE_PACKED))
+		 BIT(WIRE_PREPARED) | BIT(WIRE_PACKED) | BIT(WIRE_COPY))
 
 const char *wire_name(unsigned int type)
 {

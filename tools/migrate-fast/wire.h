@@ -19,7 +19,8 @@
  *			 <-----------	FILTER ..., if WELCOME announces it
  *	PAGES, PACKED, ZERO ... ---->
  *	REFER ...	 ----------->	pages that the filter lets pass
- *			 <-----------	MISS ...: those of them that are not here
+ *	COPY ...	 ----------->	pages that equal others of the VM
+ *			 <-----------	MISS ...: those of both that are not here
  *	ROUND n		 ----------->
  *			 <-----------	ROUND_DONE n: all before it is placed
  *	PREPARE		 ----------->	hands QEMU its end of the relay
@@ -93,7 +94,7 @@
 
 /* Pages of one PACKED frame. */
 #define WIRE_PACK_PAGES	64
-/* References of one REFER: each may cost the destination a disk access. */
+/* Pages of one REFER or COPY: each may cost the destination a disk access. */
 #define WIRE_MAX_REFERENCES 128
 
 enum wire_type {
@@ -134,6 +135,7 @@ enum wire_type {
 	WIRE_REFER,		/* payload: @count of struct wire_reference */
 	WIRE_MISS,		/* payload: @count numbers of pages, __le64 */
 	WIRE_PACKED,		/* payload: @count pages, zstd */
+	WIRE_COPY,		/* payload: @count of struct wire_copy; page: RAM of .from */
 	WIRE_TYPES
 };
 
@@ -149,6 +151,13 @@ struct wire_frame {
 struct wire_reference {
 	uint64_t page;
 	uint64_t xxh64;		/* with the seed of WELCOME */
+	uint8_t sha256[32];
+} __attribute__((packed));
+
+/* A page that another one of the VM equals: which, that one, of what content. */
+struct wire_copy {
+	uint64_t page;
+	uint64_t from;
 	uint8_t sha256[32];
 } __attribute__((packed));
 
