@@ -21,6 +21,7 @@
  *	running		(recv) wait before RUNNING is said
  *	push		wait when the first pages have followed the VM
  *	half		wait when half of them have
+ *	lazy		(recv) wait before a disk is read that nobody waits for
  *	pushed		wait when all of them have, before PUSHED is said
  *	complete	(recv) wait before COMPLETE is said
  *	verify		wait when the first digests have been sent

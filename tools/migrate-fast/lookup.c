@@ -49,6 +49,14 @@ static int find_place(struct known *known, uint64_t digest,
 	return 0;
 }
 
+bool known_on_disk(struct known *known, const struct wire_reference *reference)
+{
+	struct place place;
+
+	return find_place(known, le64toh(reference->xxh64), &place) &&
+	       place.source->source->format != FORMAT_RAM;
+}
+
 static int nearer(const void *a, const void *b)
 {
 	const struct place *x = a, *y = b;

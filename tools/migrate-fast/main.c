@@ -22,6 +22,7 @@ enum {
 	OPT_NO_POSTCOPY, OPT_RESUME, OPT_MIN_BANDWIDTH, OPT_THROTTLE,
 	OPT_STORE, OPT_NO_STORE, OPT_COMPRESS,
 	OPT_KEEP,
+	OPT_LAZY,
 };
 
 const char *argp_program_version = "migrate-fast " MIGRATE_FAST_VERSION;
@@ -67,6 +68,8 @@ static const struct argp_option send_options[] = {
 	  "Keep the VM's RAM file here when the VM has gone: when it comes back only what has changed travels. Bounded in age and size, see store gc", 0 },
 	{ "store", OPT_STORE, "DIR", 0,
 	  "With --keep: the page store (default " STORE_DIR ")", 0 },
+	{ "lazy", OPT_LAZY, NULL, 0,
+	  "Pages that a disk image over there has are read from it when the VM runs there, not before. A kind of post-copy: not with --mode precopy or --no-postcopy", 0 },
 	{ "compress", OPT_COMPRESS, "HOW", 0,
 	  "Compress pages (zstd): auto (default) measures whether that is faster on this line, on, or off", 0 },
 	{ "verify", OPT_VERIFY, NULL, 0,
@@ -197,6 +200,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_KEEP:
 		options->keep = true;
+		break;
+	case OPT_LAZY:
+		options->lazy = true;
 		break;
 	case OPT_ALLOW_POSTCOPY:
 		options->allow_postcopy = true;
@@ -356,6 +362,10 @@ static void require(const struct command *command,
 		 (options->allow_postcopy || (options->mode != MODE_AUTO &&
 		  mode_may_split(options->mode))))
 		missing = "--mode auto or precopy with --no-postcopy, and no --allow-postcopy";
+	else if (command->run == cmd_send && options->lazy &&
+		 (options->resume || options->no_postcopy ||
+		  !mode_may_split(options->mode)))
+		missing = "a mode in which memory may follow the VM with --lazy (not --mode precopy, --no-postcopy, --resume)";
 	/* Nobody is slowed for what can simply follow. */
 	else if (command->run == cmd_send && options->throttle &&
 		 (options->resume || (options->mode == MODE_AUTO ?

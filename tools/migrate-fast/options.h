@@ -28,6 +28,7 @@ struct options {
 	enum mode mode;
 	enum compress compress;
 	bool allow_postcopy;		/* auto: as soon as it promises more */
+	bool lazy;			/* disks are read when the VM runs there */
 	bool no_postcopy;		/* auto: never */
 	bool resume;			/* send, recv: finish what was begun */
 	bool force_switchover;

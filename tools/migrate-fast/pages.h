@@ -42,6 +42,7 @@ struct pager {
 	struct migrate_fast_digest *digests;	/* room for PAGES_CHUNK */
 	uint64_t *hot;		/* room for PAGES_COUNT */
 	struct refer *refer;	/* what the destination may have, or NULL */
+	bool lazy;		/* ... and reads only when the VM runs there */
 	struct twins twins;	/* what it has of this VM */
 	uint64_t missing;	/* pages that .missed names */
 	bool frugal;		/* no third time in a round; see scan.h */

@@ -55,6 +55,7 @@ int place_payload(struct conn *conn, const struct wire_frame *frame,
 	if (check_range(receiver, frame))
 		return -1;
 	receiver->pages += frame->count;
+	lazy_forget(&receiver->lazy, frame->ram, frame->page, frame->count);
 	*dest = receiver->map[frame->ram] + frame->page * MF_PAGE_SIZE;
 	return 0;
 }
@@ -65,6 +66,7 @@ int place_packed(struct receiver *receiver, const struct wire_frame *frame,
 	if (check_range(receiver, frame))
 		return -1;
 	receiver->pages += frame->count;
+	lazy_forget(&receiver->lazy, frame->ram, frame->page, frame->count);
 	return place_unpack(&receiver->conn, frame, payload,
 			    receiver->map[frame->ram] +
 			    frame->page * MF_PAGE_SIZE);
@@ -104,30 +106,37 @@ static int tell_missed(struct receiver *receiver,
 	return count ? conn_send_frame(&receiver->conn, &reply, missed) : 0;
 }
 
-/* Pages that may be in a source of pages. */
+/* Pages that may be in a source of pages: now, or when the VM runs here. */
 int place_references(struct receiver *receiver, const struct wire_frame *frame,
 		     const uint8_t *payload)
 {
 	const struct wire_reference *references = (const void *)payload;
+	struct wire_reference now[WIRE_MAX_REFERENCES];
 	uint64_t missed[WIRE_MAX_REFERENCES];
 	uint8_t *to[WIRE_MAX_REFERENCES];
 	bool found[WIRE_MAX_REFERENCES];
-	uint32_t i, n = 0;
+	uint32_t i, n = 0, lost = 0;
 
 	if (!is_naming(receiver, frame, sizeof(*references)))
 		return conn_out_of_turn(&receiver->conn, frame);
 	for (i = 0; i < frame->count; i++) {
-		uint64_t number = le64toh(references[i].page);
+		uint64_t page = le64toh(references[i].page);
 
-		if (number >= receiver->vm.ram[frame->ram].mf.pages)
+		if (page >= receiver->vm.ram[frame->ram].mf.pages)
 			return conn_out_of_turn(&receiver->conn, frame);
-		to[i] = receiver->map[frame->ram] + number * MF_PAGE_SIZE;
+		lazy_forget(&receiver->lazy, frame->ram, page, 1);
+		if (lazy_promise(&receiver->lazy, frame->ram, page,
+				 &references[i]))
+			continue;
+		to[n] = receiver->map[frame->ram] + page * MF_PAGE_SIZE;
+		now[n++] = references[i];
 	}
-	known_find(&receiver->known, references, frame->count, to, found);
-	for (i = 0; i < frame->count; i++)
+	if (n)
+		known_find(&receiver->known, now, n, to, found);
+	for (i = 0; i < n; i++)
 		if (!found[i])
-			missed[n++] = references[i].page;
-	return tell_missed(receiver, frame, missed, n);
+			missed[lost++] = now[i].page;
+	return tell_missed(receiver, frame, missed, lost);
 }
 
 /*
@@ -154,6 +163,7 @@ int place_copies(struct receiver *receiver, const struct wire_frame *frame,
 		if (page >= vm->ram[frame->ram].mf.pages ||
 		    from >= vm->ram[frame->page].mf.pages)
 			return conn_out_of_turn(&receiver->conn, frame);
+		lazy_forget(&receiver->lazy, frame->ram, page, 1);
 		twin = receiver->map[frame->page] + from * MF_PAGE_SIZE;
 		if (known_is_it(&receiver->known, twin, copies[i].sha256))
 			memmove(receiver->map[frame->ram] +
@@ -173,6 +183,7 @@ int place_zero(struct receiver *receiver, const struct wire_frame *frame)
 	if (check_range(receiver, frame))
 		return -1;
 	receiver->zeroes += frame->count;
+	lazy_forget(&receiver->lazy, frame->ram, frame->page, frame->count);
 	ram = &receiver->vm.ram[frame->ram];
 	at = (off_t)(frame->page * MF_PAGE_SIZE);
 	end = at + (off_t)frame->count * MF_PAGE_SIZE;

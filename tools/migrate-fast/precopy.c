@@ -155,7 +155,8 @@ static int rounds(struct sender *sender)
 			return -1;
 		switch (judge(sender, &stop, round, &cast)) {
 		case STOP_NOW:
-			return 0;
+			/* What is promised there is absent, and so follows. */
+			return sender->pager.lazy ? split(sender) : 0;
 		case STOP_FOLLOW:
 			return split(sender);
 		case STOP_TOO_FAST:

@@ -165,6 +165,11 @@ int pull_fault(struct pull *pull, const struct wire_frame *frame)
 	if (!hook_set("no-prepage"))
 		prepage_fault(pull->prepage, frame->ram, frame->page);
 	stale = pull->pager->pages[frame->ram].stale;
+	/* We have named it, and the disk over there does not have it. */
+	if (frame->type == WIRE_MISS && !bitmap_test(stale, frame->page)) {
+		bitmap_set(stale, frame->page);
+		pull->supplied->stale++;
+	}
 	/* It is on its way already, on either connection. */
 	if (!bitmap_test(stale, frame->page))
 		return 0;

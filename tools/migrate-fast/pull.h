@@ -40,7 +40,7 @@ void pull_init(struct pull *pull, struct pager *pager, struct prepage *prepage,
 	       struct supplied *supplied);
 /* The connection is made: faults may come. */
 void pull_begin(struct pull *pull);
-/* A FAULT frame. Returns 0, or -1 after fail(). */
+/* A FAULT, or MISS, frame. Returns 0, or -1 after fail(). */
 int pull_fault(struct pull *pull, const struct wire_frame *frame);
 /* Closes the connection and forgets what was asked for. */
 void pull_end(struct pull *pull);

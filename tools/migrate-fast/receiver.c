@@ -292,6 +292,10 @@ static int receive_vm(struct receiver *receiver, int listener)
 
 	if (receiver->split) {
 		serve_init(receiver);
+		if (json_is_true(json_object_get(receiver->hello, "lazy")) &&
+		    receiver->known.nr_sources)
+			lazy_init(&receiver->lazy, &receiver->known,
+				  &receiver->demand);
 		door_open(&receiver->door, receiver, listener);
 	}
 	if (copy_until(receiver, is_prepare) ||

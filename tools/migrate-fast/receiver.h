@@ -11,6 +11,7 @@
 #include "door.h"
 #include "hello.h"
 #include "known.h"
+#include "lazy.h"
 #include "options.h"
 #include "vm.h"
 
@@ -30,6 +31,7 @@ struct receiver {
 	struct conn conn;
 	struct devstate devstate;
 	struct known known;
+	struct lazy lazy;
 	enum stage stage;
 	uint8_t **map;		/* of each RAM file */
 	json_t *hello;

@@ -62,6 +62,7 @@ int cmd_recv(const struct options *options)
 		ret = exit_status(&receiver);
 	conn_close(&receiver.conn);
 	conn_close(&receiver.pull);
+	lazy_free(&receiver.lazy);
 	demand_free(&receiver.demand);
 	devstate_close(&receiver.devstate, &receiver.vm);
 	kept = known_has_kept(&receiver.known);

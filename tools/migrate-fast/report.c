@@ -198,6 +198,7 @@ static void print_supplied(const struct stats *stats)
 {
 	const struct supplied *supplied = &stats->supplied;
 	const json_t *us = json_object_get(stats->arrived, "fault_us");
+	const json_t *lazy = json_object_get(stats->arrived, "lazy");
 
 	printf("  followed        %llu pages in %.2f s: %llu pulled, %llu pushed (%llu of them after faults nearby, %.0f%% of those rightly); %llu were zero\n",
 	       (unsigned long long)(supplied->pulled + supplied->pushed),
@@ -212,6 +213,10 @@ static void print_supplied(const struct stats *stats)
 	       (double)number(us, "p95") / 1000,
 	       (double)number(us, "p99") / 1000,
 	       (double)number(us, "max") / 1000);
+	if (lazy)
+		printf("  read lazily     %lld pages, of %lld that its disks were thought to have\n",
+		       (long long)number(lazy, "kept"),
+		       (long long)number(lazy, "promised"));
 	printf("  sent twice      %llu pages; more often %llu\n",
 	       (unsigned long long)stats->sent_twice,
 	       (unsigned long long)stats->sent_more);

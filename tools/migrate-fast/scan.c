@@ -81,7 +81,10 @@ static int whole(struct pass *pass, struct pages *pages,
 	return gather_page(&pager->gather, pages->number, digest->page);
 }
 
-/* It is named: with its twin, if it has one, which is nearer than a disk. */
+/*
+ * It is named: with its twin, if it has one, which is nearer than a disk, but
+ * not there yet if the disk is read later.
+ */
 static int by_name(struct pass *pass, struct pages *pages,
 		   const struct migrate_fast_digest *digest)
 {
@@ -90,7 +93,8 @@ static int by_name(struct pass *pass, struct pages *pages,
 	unsigned int ram;
 	uint64_t page;
 
-	if (pages_twin(pager, digest, &ram, &page)) {
+	if (!(pager->lazy && is_known(pager, digest)) &&
+	    pages_twin(pager, digest, &ram, &page)) {
 		classes->copy++;
 		pages_record(pager, pages->number, digest);
 		return gather_copy(&pager->gather, pages->number, digest, ram,

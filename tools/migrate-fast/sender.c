@@ -38,6 +38,7 @@ static int greet(struct sender *sender)
 	json_object_set_new(hello, "split",
 			    json_boolean(mode_may_split(options->mode) &&
 					 !options->no_postcopy));
+	json_object_set_new(hello, "lazy", json_boolean(options->lazy));
 	text = need(json_dumps(hello, JSON_COMPACT));
 	json_decref(hello);
 	err = conn_send(conn, WIRE_HELLO, 0, text, strlen(text));
@@ -114,6 +115,7 @@ static int migrate(struct sender *sender)
 	if (sender->refer.filter.nr_blocks) {
 		sender->pager.refer = &sender->refer;
 		sender->pager.seed = sender->refer.seed;
+		sender->pager.lazy = options->lazy;
 	}
 	if (options->max_bandwidth) {
 		rate_set(&sender->rate, options->max_bandwidth);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/bitmap.h"
 #include "bits.h"
 #include "hook.h"
 #include "line.h"
@@ -28,10 +29,14 @@ static int want(void *arg, unsigned int ram, uint64_t page)
 		.count = 1,
 		.page = page,
 	};
+	int ret = lazy_want(&receiver->lazy, ram, page);
 
 	/* Told again when the source joins. */
-	if (!conn_open(&receiver->pull))
-		return 0;
+	if (ret <= 0 || !conn_open(&receiver->pull))
+		return ret < 0 ? -1 : 0;
+	/* The source thinks that it is here. */
+	if (lazy_is_broken(&receiver->lazy, ram, page))
+		frame.type = WIRE_MISS;
 	return conn_send_frame(&receiver->pull, &frame, NULL);
 }
 
@@ -68,6 +73,8 @@ int serve_forget(struct receiver *receiver)
 
 int serve_begin(struct receiver *receiver, uint64_t total)
 {
+	uint64_t promised;
+
 	/*
 	 * Nobody may touch the VM's memory through these any more. To unmap
 	 * them now, page by page, the VM would have to wait for.
@@ -75,7 +82,8 @@ int serve_begin(struct receiver *receiver, uint64_t total)
 	memset(receiver->map, 0, receiver->vm.rams * sizeof(*receiver->map));
 	if (record_write(receiver, false))
 		return -1;
-	if (demand_begin(&receiver->demand, total)) {
+	promised = lazy_begin(&receiver->lazy);
+	if (demand_begin(&receiver->demand, total + promised)) {
 		if (!receiver->demand.active)
 			record_remove(receiver->session);
 		return -1;
@@ -113,6 +121,8 @@ int serve_frame(struct conn *conn, const struct wire_frame *frame,
 			receiver->zeroes += frame->count;
 		else
 			receiver->pages += frame->count;
+		lazy_forget(&receiver->lazy, frame->ram, frame->page,
+			    frame->count);
 		if (frame->type == WIRE_PACKED) {
 			void *to = receiver->demand.landing[pull];
 
@@ -202,23 +212,37 @@ static int count_lacking(struct receiver *receiver, uint64_t *lacking)
 	if (!has_ended(receiver))
 		return demand_lacking(&receiver->demand, lacking);
 	demand_forget(&receiver->demand);
+	lazy_end(&receiver->lazy);
 	*lacking = 0;
 	return 0;
 }
 
+static int tell_missing_of(struct receiver *receiver, unsigned int ram,
+			   uint64_t *missing)
+{
+	uint64_t pages = receiver->vm.ram[ram].mf.pages, *map;
+	int ret;
+
+	map = need(bitmap_new(pages));
+	memcpy(map, receiver->demand.lacks[ram], bitmap_words(pages) * 8);
+	lazy_leave_out(&receiver->lazy, ram, map);
+	*missing += bitmap_weight(map, bitmap_words(pages));
+	ret = bits_send(&receiver->conn, WIRE_MISSING, ram, map, pages);
+	free(map);
+	return ret;
+}
+
 static int tell_missing(struct receiver *receiver)
 {
-	struct vm *vm = &receiver->vm;
-	uint64_t lacking;
+	uint64_t lacking, missing = 0;
 	unsigned int i;
 
 	if (count_lacking(receiver, &lacking))
 		return -1;
-	for (i = 0; i < vm->rams; i++)
-		if (bits_send(&receiver->conn, WIRE_MISSING, i,
-			      receiver->demand.lacks[i], vm->ram[i].mf.pages))
+	for (i = 0; i < receiver->vm.rams; i++)
+		if (tell_missing_of(receiver, i, &missing))
 			return -1;
-	return conn_send(&receiver->conn, WIRE_MISSES, lacking, NULL, 0);
+	return conn_send(&receiver->conn, WIRE_MISSES, missing, NULL, 0);
 }
 
 /*
@@ -249,8 +273,9 @@ static int conclude(struct receiver *receiver)
 	if (count_lacking(receiver, &lacking))
 		return -1;
 	if (lacking) {
-		note("%llu pages have gone astray, and are asked for again",
-		     (unsigned long long)lacking);
+		note("%llu pages %s, and are asked for", (unsigned long long)
+		     lacking, lazy_has_broken(&receiver->lazy) ?
+		     "are not on the disk any more" : "have gone astray");
 		return tell_missing(receiver);
 	}
 	/* The source will end its QEMU when it hears that: is all well here? */
@@ -271,6 +296,9 @@ static int conclude(struct receiver *receiver)
 	json_object_set_new(json, "tracked", json_boolean(receiver->tracked));
 	json_object_set_new(json, "ended", json_boolean(has_ended(receiver)));
 	json_object_set_new(json, "doubted", json_boolean(receiver->doubted));
+	json_object_set_new(json, "taken", known_json(&receiver->known));
+	if (receiver->lazy.on)
+		json_object_set_new(json, "lazy", lazy_json(&receiver->lazy));
 	text = need(json_dumps(json, JSON_COMPACT));
 	json_decref(json);
 	ret = conn_send(&receiver->conn, WIRE_COMPLETE, 0, text, strlen(text));
@@ -296,7 +324,9 @@ static bool wants_attention(void *arg)
 {
 	struct receiver *receiver = arg;
 
-	return receiver->joined || (receiver->pushed && receiver->pulled) ||
+	return receiver->joined ||
+	       (receiver->pushed && receiver->pulled &&
+		!receiver->lazy.left) ||
 	       (loop_signal() && !receiver->insisted) ||
 	       (has_ended(receiver) && !receiver->complete &&
 		connected(receiver)) ||
@@ -366,6 +396,15 @@ static void insist(struct receiver *receiver)
 	     "interrupted, but a part of the memory of the VM that runs here is still at the source: this goes on until it is here, or the source is lost");
 }
 
+/* Until there is something to do; meanwhile a disk is read. */
+static int await(struct receiver *receiver)
+{
+	while (receiver->lazy.left && !wants_attention(receiver))
+		if (loop_check() || lazy_step(&receiver->lazy))
+			return -1;
+	return loop_until(wants_attention, receiver, 0);
+}
+
 int serve(struct receiver *receiver, int listener)
 {
 	int ret;
@@ -377,7 +416,7 @@ int serve(struct receiver *receiver, int listener)
 	if (!connected(receiver))
 		receiver->lost = now_ns();
 	for (;;) {
-		ret = loop_until(wants_attention, receiver, 0);
+		ret = await(receiver);
 		if (!ret && is_over(receiver))
 			break;
 		if (!ret && loop_signal() && !receiver->insisted) {

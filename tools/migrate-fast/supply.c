@@ -37,6 +37,7 @@ static int on_pull(struct conn *conn, const struct wire_frame *frame,
 		sender->supply.joined_pull = true;
 		return 0;
 	case WIRE_FAULT:
+	case WIRE_MISS:
 		return pull_fault(pull, frame);
 	case WIRE_FAIL:
 		conn->broken = true;
@@ -45,6 +46,18 @@ static int on_pull(struct conn *conn, const struct wire_frame *frame,
 	default:
 		return conn_out_of_turn(conn, frame);
 	}
+}
+
+/* What it has taken from its sources by now. */
+static void take_taken(struct stats *stats)
+{
+	json_t *taken = json_object_get(stats->arrived, "taken");
+
+	if (!taken)
+		return;
+	json_decref(stats->taken);
+	stats->taken = json_incref(taken);
+	json_object_del(stats->arrived, "taken");
 }
 
 int supply_frame(struct sender *sender, const struct wire_frame *frame,
@@ -76,6 +89,7 @@ int supply_frame(struct sender *sender, const struct wire_frame *frame,
 		json_decref(sender->stats.arrived);
 		sender->stats.arrived = json_loadb((const char *)payload,
 						   frame->length, 0, &error);
+		take_taken(&sender->stats);
 		return 0;
 	default:
 		return 1;

@@ -49,6 +49,8 @@
  *	DEMAND n	 ----------->	those n pages are absent from here on
  *	DEVICE, LOAD, ... COMMIT ... as above; QEMU's faults are served:
  *			 <-----------	FAULT page	 (second connection)
+ *			 <-----------	MISS page	 likewise, if its reference
+ *							 was left for now (--lazy)
  *	PAGES or ZERO	 ----------->			 (second connection)
  *			 <-----------	RUNNING
  *	PAGES, PACKED, ZERO ... ---->	the rest, and faults as before
@@ -133,7 +135,7 @@ enum wire_type {
 	WIRE_DIGESTS,		/* payload: SHA-256 of each page */
 	WIRE_FILTER,		/* payload: bytes of it from byte @page on */
 	WIRE_REFER,		/* payload: @count of struct wire_reference */
-	WIRE_MISS,		/* payload: @count numbers of pages, __le64 */
+	WIRE_MISS,		/* payload: @count numbers of pages, __le64; or as FAULT */
 	WIRE_PACKED,		/* payload: @count pages, zstd */
 	WIRE_COPY,		/* payload: @count of struct wire_copy; page: RAM of .from */
 	WIRE_TYPES
