@@ -11,6 +11,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <linux/migrate_fast.h>
+
 #include "address.h"
 #include "conn.h"
 #include "say.h"
@@ -111,24 +113,17 @@ void conn_sent(struct conn *conn, uint64_t bytes)
 static int begin_frame(struct conn *conn)
 {
 	const char *wrong = wire_unpack(conn->header, &conn->cur);
-	void *dest = NULL;
 
 	if (wrong) {
 		conn->broken = true;
 		return fail("%s sent garbage: %s", conn->peer, wrong);
 	}
 	conn->header_got = 0;
-	conn->dest_got = 0;
-	if (conn->place && conn->place(conn, &conn->cur, &dest))
-		return -1;
-	conn->dest = dest;
-	if (!dest) {
-		if (conn->cur.length > WIRE_MAX_BYTES) {
-			conn->broken = true;
-			return fail("%s sent a %s frame out of place",
-				    conn->peer, wire_name(conn->cur.type));
-		}
-		conn->dest = conn->buf;
+	conn->got = 0;
+	if (conn->cur.length > conn->room) {
+		conn->broken = true;
+		return fail("%s sent a %s frame out of place", conn->peer,
+			    wire_name(conn->cur.type));
 	}
 	conn->in_payload = true;
 	return 0;
@@ -139,7 +134,7 @@ static int end_frame(struct conn *conn)
 	conn->in_payload = false;
 	if (conn->cur.type == WIRE_BEAT)
 		return 0;
-	return conn->frame(conn, &conn->cur, conn->dest);
+	return conn->frame(conn, &conn->cur, conn->buf);
 }
 
 /*
@@ -154,11 +149,11 @@ static int receive(struct conn *conn)
 	int err;
 
 	if (conn->in_payload) {
-		left = conn->cur.length - conn->dest_got;
+		left = conn->cur.length - conn->got;
 		if (!left)
 			return end_frame(conn) ? -1 : 1;
 	}
-	iov[0].iov_base = conn->in_payload ? conn->dest + conn->dest_got : NULL;
+	iov[0].iov_base = conn->buf + conn->got;
 	iov[0].iov_len = left;
 	iov[1].iov_base = conn->header + conn->header_got;
 	iov[1].iov_len = WIRE_HEADER - conn->header_got;
@@ -167,10 +162,6 @@ static int receive(struct conn *conn)
 		err = errno;
 		if (err == EINTR || err == EAGAIN)
 			return 0;
-		if (err == EFAULT) {
-			conn->broken = true;
-			return fail("no memory left for the VM's RAM here: the file system (mount option size=), the memory control group or the host is full");
-		}
 		return conn_write_error(conn, err);
 	}
 	if (n == 0) {
@@ -185,12 +176,12 @@ static int receive(struct conn *conn)
 	conn->last_rx = now_ns();
 	conn->rx_bytes += (uint64_t)n;
 	if ((size_t)n < left) {
-		conn->dest_got += (size_t)n;
+		conn->got += (size_t)n;
 		return 1;
 	}
 	if (left) {
 		n -= (ssize_t)left;
-		conn->dest_got += left;
+		conn->got += left;
 		if (end_frame(conn))
 			return -1;
 	}
@@ -233,6 +224,18 @@ static int conn_tick(struct ticker *ticker, uint64_t now)
 	return 0;
 }
 
+static void set_room(struct conn *conn, size_t room)
+{
+	free(conn->buf);
+	conn->buf = need(aligned_alloc(MIGRATE_FAST_PAGE_SIZE, room));
+	conn->room = room;
+}
+
+void conn_take_pages(struct conn *conn)
+{
+	set_room(conn, WIRE_MAX_PAGES * MIGRATE_FAST_PAGE_SIZE);
+}
+
 void conn_init(struct conn *conn, int sock, const char *peer, uint64_t timeout)
 {
 	unsigned int ms = (unsigned int)(timeout / NSEC_PER_MSEC);
@@ -243,7 +246,7 @@ void conn_init(struct conn *conn, int sock, const char *peer, uint64_t timeout)
 	conn->timeout = timeout;
 	conn->last_rx = now_ns();
 	conn->last_tx = conn->last_rx;
-	conn->buf = need(malloc(WIRE_MAX_BYTES));
+	set_room(conn, WIRE_MAX_BYTES);
 	setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	setsockopt(sock, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
 	setsockopt(sock, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
@@ -330,7 +333,6 @@ void conn_move(struct conn *to, struct conn *from)
 	to->header_got = from->header_got;
 	to->in_payload = from->in_payload;
 	to->cur = from->cur;
-	to->dest = to->buf;
 	conn_close(from);
 }
 

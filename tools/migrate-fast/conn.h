@@ -26,13 +26,6 @@ struct conn {
 	bool dead;			/* ... nor does anything get through */
 	bool urgent;			/* others wait: few frames at a time */
 
-	/*
-	 * Where the payload of a frame shall be placed: sets *@dest to memory
-	 * of at least @frame->length bytes, or leaves it NULL: conn's own
-	 * buffer. Returns 0, or -1 after fail(). May be NULL.
-	 */
-	int (*place)(struct conn *conn, const struct wire_frame *frame,
-		     void **dest);
 	/* A whole frame. Returns 0, or -1 after fail(). */
 	int (*frame)(struct conn *conn, const struct wire_frame *frame,
 		     const uint8_t *payload);
@@ -45,9 +38,8 @@ struct conn {
 	size_t header_got;
 	bool in_payload;
 	struct wire_frame cur;
-	uint8_t *dest;
-	size_t dest_got;
-	uint8_t *buf;			/* WIRE_MAX_BYTES */
+	uint8_t *buf;			/* payload; begins at a page */
+	size_t room, got;		/* bytes of it */
 
 	/* Sending control frames. */
 	uint8_t *out;
@@ -71,6 +63,8 @@ int conn_connect_within(struct conn *conn, const char *to, uint64_t attempt,
 			uint64_t timeout);
 /* Takes over a connected socket. */
 void conn_init(struct conn *conn, int sock, const char *peer, uint64_t timeout);
+/* PAGES frames may come, which are longer than others. Between two frames. */
+void conn_take_pages(struct conn *conn);
 void conn_close(struct conn *conn);
 /*
  * Closes, and takes back what has not arrived yet: the kernel goes on to send

@@ -26,9 +26,6 @@ void demand_init(struct demand *demand, struct vm *vm,
 	demand->lacks = need(calloc(vm->rams, sizeof(*demand->lacks)));
 	for (i = 0; i < vm->rams; i++)
 		demand->lacks[i] = need(bitmap_new(vm->ram[i].mf.pages));
-	for (i = 0; i < 2; i++)
-		demand->landing[i] = need(aligned_alloc(MF_PAGE_SIZE,
-					WIRE_MAX_PAGES * MF_PAGE_SIZE));
 }
 
 void demand_free(struct demand *demand)
@@ -42,8 +39,6 @@ void demand_free(struct demand *demand)
 	for (i = 0; i < demand->vm->rams; i++)
 		free(demand->lacks[i]);
 	free(demand->lacks);
-	free(demand->landing[0]);
-	free(demand->landing[1]);
 	free(demand->waits);
 	latency_free(&demand->latency);
 }

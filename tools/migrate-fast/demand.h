@@ -28,7 +28,6 @@ struct demand {
 	int nice;		/* what it was before */
 	bool broken;		/* a page could not be filled, after fail() */
 	uint64_t **lacks;	/* bitmaps; the kernel may know of fewer */
-	uint8_t *landing[2];	/* where pages arrive; one a connection */
 	struct watch watch;
 	/* Asks the source for a page. Returns 0, or -1 after fail(). */
 	int (*want)(void *arg, unsigned int ram, uint64_t page);

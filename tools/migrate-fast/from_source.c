@@ -14,7 +14,7 @@ static int on_copying(struct receiver *receiver,
 		return conn_out_of_turn(&receiver->conn, frame);
 	switch (frame->type) {
 	case WIRE_PAGES:
-		return 0;	/* placed already */
+		return place_pages(receiver, frame, payload);
 	case WIRE_ZERO:
 		return place_zero(receiver, frame);
 	case WIRE_PACKED:

@@ -37,39 +37,50 @@ static int check_range(struct receiver *receiver,
 		    receiver->conn.peer, wire_name(frame->type));
 }
 
-/* Pages go from the socket straight to where the VM will find them. */
-int place_payload(struct conn *conn, const struct wire_frame *frame,
-		  void **dest)
+/*
+ * Not through a mapping: there a page would be cleared, then written, and each
+ * first touch of one is a fault.
+ */
+static int write_pages(struct receiver *receiver, unsigned int number,
+		       uint64_t page, uint64_t count, const void *from)
 {
-	struct receiver *receiver = conn->arg;
+	const struct ram *ram = &receiver->vm.ram[number];
+	size_t bytes = count * MF_PAGE_SIZE, done = 0;
+	ssize_t n;
 
-	if (frame->type != WIRE_PAGES)
-		return 0;
-	/* In demand mode the VM's memory is filled, never written. */
-	if (receiver->demand.active) {
-		*dest = receiver->demand.landing[conn == &receiver->pull];
-		return 0;
+	lazy_forget(&receiver->lazy, number, page, count);
+	while (done < bytes) {
+		n = pwrite(ram->fd, (const uint8_t *)from + done, bytes - done,
+			   (off_t)(page * MF_PAGE_SIZE + done));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0 && (!n || errno == ENOSPC || errno == ENOMEM))
+			return fail("no memory left for the VM's RAM here: the file system (mount option size=), the memory control group or the host is full");
+		if (n < 0)
+			return fail("cannot write to %s: %s", ram->path,
+				    strerror(errno));
+		done += (size_t)n;
 	}
-	if (conn == &receiver->pull)
-		return conn_out_of_turn(conn, frame);
+	return 0;
+}
+
+int place_pages(struct receiver *receiver, const struct wire_frame *frame,
+		const uint8_t *payload)
+{
 	if (check_range(receiver, frame))
 		return -1;
 	receiver->pages += frame->count;
-	lazy_forget(&receiver->lazy, frame->ram, frame->page, frame->count);
-	*dest = receiver->map[frame->ram] + frame->page * MF_PAGE_SIZE;
-	return 0;
+	return write_pages(receiver, frame->ram, frame->page, frame->count,
+			   payload);
 }
 
 int place_packed(struct receiver *receiver, const struct wire_frame *frame,
 		 const uint8_t *payload)
 {
-	if (check_range(receiver, frame))
+	if (check_range(receiver, frame) ||
+	    place_unpack(&receiver->conn, frame, payload, receiver->room))
 		return -1;
-	receiver->pages += frame->count;
-	lazy_forget(&receiver->lazy, frame->ram, frame->page, frame->count);
-	return place_unpack(&receiver->conn, frame, payload,
-			    receiver->map[frame->ram] +
-			    frame->page * MF_PAGE_SIZE);
+	return place_pages(receiver, frame, receiver->room);
 }
 
 int place_unpack(struct conn *conn, const struct wire_frame *frame,
@@ -106,6 +117,19 @@ static int tell_missed(struct receiver *receiver,
 	return count ? conn_send_frame(&receiver->conn, &reply, missed) : 0;
 }
 
+/* From the one at @at on: neighbours that were found, or one that was not. */
+static uint32_t run_of(const struct wire_reference *references,
+		       const bool *found, uint32_t count, uint32_t at)
+{
+	uint64_t first = le64toh(references[at].page);
+	uint32_t n = 1;
+
+	while (found[at] && at + n < count && found[at + n] &&
+	       le64toh(references[at + n].page) == first + n)
+		n++;
+	return n;
+}
+
 /* Pages that may be in a source of pages: now, or when the VM runs here. */
 int place_references(struct receiver *receiver, const struct wire_frame *frame,
 		     const uint8_t *payload)
@@ -115,7 +139,7 @@ int place_references(struct receiver *receiver, const struct wire_frame *frame,
 	uint64_t missed[WIRE_MAX_REFERENCES];
 	uint8_t *to[WIRE_MAX_REFERENCES];
 	bool found[WIRE_MAX_REFERENCES];
-	uint32_t i, n = 0, lost = 0;
+	uint32_t i, len, n = 0, lost = 0;
 
 	if (!is_naming(receiver, frame, sizeof(*references)))
 		return conn_out_of_turn(&receiver->conn, frame);
@@ -128,15 +152,41 @@ int place_references(struct receiver *receiver, const struct wire_frame *frame,
 		if (lazy_promise(&receiver->lazy, frame->ram, page,
 				 &references[i]))
 			continue;
-		to[n] = receiver->map[frame->ram] + page * MF_PAGE_SIZE;
+		to[n] = receiver->room + n * MF_PAGE_SIZE;
 		now[n++] = references[i];
 	}
 	if (n)
 		known_find(&receiver->known, now, n, to, found);
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i += len) {
+		len = run_of(now, found, n, i);
 		if (!found[i])
 			missed[lost++] = now[i].page;
+		else if (write_pages(receiver, frame->ram,
+				     le64toh(now[i].page), len, to[i]))
+			return -1;
+	}
 	return tell_missed(receiver, frame, missed, lost);
+}
+
+/* Are these two pages that exist? */
+static bool is_copy(const struct receiver *receiver,
+		    const struct wire_frame *frame,
+		    const struct wire_copy *copy)
+{
+	const struct vm *vm = &receiver->vm;
+
+	return le64toh(copy->page) < vm->ram[frame->ram].mf.pages &&
+	       le64toh(copy->from) < vm->ram[frame->page].mf.pages;
+}
+
+/* Brings what is to be copied. False if it is something else. */
+static bool read_twin(struct receiver *receiver, const struct wire_frame *frame,
+		      const struct wire_copy *copy)
+{
+	return pread(receiver->vm.ram[frame->page].fd, receiver->room,
+		     MF_PAGE_SIZE, (off_t)(le64toh(copy->from) *
+					   MF_PAGE_SIZE)) == MF_PAGE_SIZE &&
+	       known_is_it(&receiver->known, receiver->room, copy->sha256);
 }
 
 /*
@@ -148,28 +198,23 @@ int place_copies(struct receiver *receiver, const struct wire_frame *frame,
 		 const uint8_t *payload)
 {
 	const struct wire_copy *copies = (const void *)payload;
-	const struct vm *vm = &receiver->vm;
 	uint64_t missed[WIRE_MAX_REFERENCES];
 	uint32_t i, n = 0;
 
 	if (!is_naming(receiver, frame, sizeof(*copies)) ||
-	    frame->page >= vm->rams)
+	    frame->page >= receiver->vm.rams)
 		return conn_out_of_turn(&receiver->conn, frame);
 	for (i = 0; i < frame->count; i++) {
 		uint64_t page = le64toh(copies[i].page);
-		uint64_t from = le64toh(copies[i].from);
-		uint8_t *twin;
 
-		if (page >= vm->ram[frame->ram].mf.pages ||
-		    from >= vm->ram[frame->page].mf.pages)
+		if (!is_copy(receiver, frame, &copies[i]))
 			return conn_out_of_turn(&receiver->conn, frame);
 		lazy_forget(&receiver->lazy, frame->ram, page, 1);
-		twin = receiver->map[frame->page] + from * MF_PAGE_SIZE;
-		if (known_is_it(&receiver->known, twin, copies[i].sha256))
-			memmove(receiver->map[frame->ram] +
-				page * MF_PAGE_SIZE, twin, MF_PAGE_SIZE);
-		else
+		if (!read_twin(receiver, frame, &copies[i]))
 			missed[n++] = copies[i].page;
+		else if (write_pages(receiver, frame->ram, page, 1,
+				     receiver->room))
+			return -1;
 	}
 	return tell_missed(receiver, frame, missed, n);
 }

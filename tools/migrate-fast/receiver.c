@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/statfs.h>
 #include <unistd.h>
@@ -101,25 +100,14 @@ static int reclaim(struct vm *vm, struct ram *ram)
 	return 0;
 }
 
-static int map_ram(struct receiver *receiver)
+static int clear_ram(struct receiver *receiver)
 {
 	struct vm *vm = &receiver->vm;
 	unsigned int i;
-	void *map;
 
-	receiver->map = need(calloc(vm->rams, sizeof(*receiver->map)));
-	for (i = 0; i < vm->rams; i++) {
-		if (reclaim(vm, &vm->ram[i]))
+	for (i = 0; i < vm->rams; i++)
+		if (reclaim(vm, &vm->ram[i]) || ram_clear(vm, &vm->ram[i]))
 			return -1;
-		map = mmap(NULL, vm->ram[i].bytes, PROT_READ | PROT_WRITE,
-			   MAP_SHARED, vm->ram[i].fd, 0);
-		if (map == MAP_FAILED)
-			return fail("cannot map %s: %s", vm->ram[i].path,
-				    strerror(errno));
-		receiver->map[i] = map;
-		if (ram_clear(vm, &vm->ram[i]))
-			return -1;
-	}
 	return 0;
 }
 
@@ -174,7 +162,7 @@ static int welcome(struct receiver *receiver)
 			  receiver->conn.peer) ||
 	    check_memory(receiver) || vm_set_capabilities(&receiver->vm,
 				vm_plan_capabilities(&receiver->vm)) ||
-	    map_ram(receiver) ||
+	    clear_ram(receiver) ||
 	    (receiver->split && receiver->verify && serve_track(receiver)))
 		return -1;
 	reply = hello_describe(&receiver->vm, receiver->session);
@@ -219,7 +207,7 @@ static int await(struct receiver *receiver, int listener)
 		address_of_peer(sock, peer, sizeof(peer));
 		conn_init(conn, sock, peer, receiver->options->timeout *
 			  NSEC_PER_MSEC);
-		conn->place = place_payload;
+		conn_take_pages(conn);
 		conn->frame = receiver_frame;
 		conn->arg = receiver;
 		ret = loop_until(has_hello, receiver, GREETING_MS);

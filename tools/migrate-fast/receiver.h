@@ -33,7 +33,7 @@ struct receiver {
 	struct known known;
 	struct lazy lazy;
 	enum stage stage;
-	uint8_t **map;		/* of each RAM file */
+	uint8_t *room;		/* PLACE_ROOM bytes: pages before they are placed */
 	json_t *hello;
 	char session[HELLO_SESSION];
 	bool run_it;		/* it ran at the source */
@@ -94,8 +94,9 @@ int receive(struct receiver *receiver);
 int receive_again(struct receiver *receiver);
 
 /* placement.c: frames that carry or name pages. */
-int place_payload(struct conn *conn, const struct wire_frame *frame,
-		  void **dest);
+#define PLACE_ROOM	(WIRE_MAX_REFERENCES * MF_PAGE_SIZE)
+int place_pages(struct receiver *receiver, const struct wire_frame *frame,
+		const uint8_t *payload);
 int place_packed(struct receiver *receiver, const struct wire_frame *frame,
 		 const uint8_t *payload);
 /* Decompresses to @to. 0, or -1 after fail(). */

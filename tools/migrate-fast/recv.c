@@ -58,6 +58,7 @@ int cmd_recv(const struct options *options)
 	receiver.vm.qmp.fd = -1;
 	receiver.devstate.fd = -1;
 	receiver.pull.sock = -1;
+	receiver.room = need(aligned_alloc(MF_PAGE_SIZE, PLACE_ROOM));
 	if (options->resume ? receive_again(&receiver) : receive(&receiver))
 		ret = exit_status(&receiver);
 	conn_close(&receiver.conn);
@@ -72,6 +73,6 @@ int cmd_recv(const struct options *options)
 	tell(&receiver, ret);
 	vm_close(&receiver.vm);
 	json_decref(receiver.hello);
-	free(receiver.map);
+	free(receiver.room);
 	return ret;
 }

@@ -75,11 +75,6 @@ int serve_begin(struct receiver *receiver, uint64_t total)
 {
 	uint64_t promised;
 
-	/*
-	 * Nobody may touch the VM's memory through these any more. To unmap
-	 * them now, page by page, the VM would have to wait for.
-	 */
-	memset(receiver->map, 0, receiver->vm.rams * sizeof(*receiver->map));
 	if (record_write(receiver, false))
 		return -1;
 	promised = lazy_begin(&receiver->lazy);
@@ -124,7 +119,7 @@ int serve_frame(struct conn *conn, const struct wire_frame *frame,
 		lazy_forget(&receiver->lazy, frame->ram, frame->page,
 			    frame->count);
 		if (frame->type == WIRE_PACKED) {
-			void *to = receiver->demand.landing[pull];
+			void *to = receiver->room;
 
 			if (place_unpack(conn, frame, payload, to))
 				return -1;
@@ -179,7 +174,7 @@ int receiver_join(struct receiver *receiver, struct conn *from, bool pull)
 		conn_reset(&receiver->pull);
 	conn_move(conn, from);
 	conn->frame = pull ? on_pull : receiver_frame;
-	conn->place = place_payload;
+	conn_take_pages(conn);
 	conn->arg = receiver;
 	conn->urgent = true;
 	conn->expected = pull && receiver->complete;
