@@ -196,7 +196,10 @@ class Fuzz(Survivor):
         empty = hashlib.sha256(bytes(4096)).digest()
         cases = [
             # From DEMAND on memory is filled, and nobody touches it otherwise.
-            frame(COPY, struct.pack("<QQ", 1, 2) + empty, count=1),
+            frame(COPY, struct.pack("<QQ", pages, 2) + empty, count=1),
+            frame(COPY, struct.pack("<QQ", 1, pages) + empty, count=1),
+            frame(COPY, struct.pack("<QQ", 1, 2) + empty, count=1, page=9),
+            frame(COPY, struct.pack("<QQ", 1, 2) + empty, count=2),
             frame(REFER, struct.pack("<QQ", 1, 2) + empty, count=1), frame(DEMAND),
             frame(STALE, b"x" * 8, count=64, page=pages), frame(PACKED, b"x" * 99, count=1),
             frame(PAGES, bytes(4096), count=1, page=pages), frame(COMMIT)]

@@ -163,7 +163,7 @@ static bool is_twin(void *arg, uint64_t page)
 	pages += ram;
 	page -= pages->first;
 	if (pages->hash[page] != search->digest->xxh64 ||
-	    bitmap_test(pages->zero, page) ||
+	    bitmap_test(pages->zero, page) || bitmap_test(pages->stale, page) ||
 	    !(bitmap_test(pages->certain, page) ||
 	      bitmap_test(pages->in_flight, page)))
 		return false;

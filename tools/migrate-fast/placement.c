@@ -92,14 +92,21 @@ int place_unpack(struct conn *conn, const struct wire_frame *frame,
 	return fail("%s sent pages that cannot be decompressed", conn->peer);
 }
 
-/* May pages be named now, as many as the payload has room for? */
+/* Does a frame that names pages have room for as many as it says? */
 static bool is_naming(const struct receiver *receiver,
 		      const struct wire_frame *frame, size_t size)
 {
-	return receiver->stage == STAGE_COPYING && !receiver->load &&
-	       !receiver->demand.active && frame->ram < receiver->vm.rams &&
+	return frame->ram < receiver->vm.rams &&
 	       frame->count <= WIRE_MAX_REFERENCES &&
 	       frame->length == frame->count * size;
+}
+
+/* ... and may it, before the VM is loaded? */
+static bool is_naming_now(const struct receiver *receiver,
+			  const struct wire_frame *frame, size_t size)
+{
+	return receiver->stage == STAGE_COPYING && !receiver->load &&
+	       !receiver->demand.active && is_naming(receiver, frame, size);
 }
 
 /* Those that are not here stay as they are, until the source sends them whole. */
@@ -141,7 +148,7 @@ int place_references(struct receiver *receiver, const struct wire_frame *frame,
 	bool found[WIRE_MAX_REFERENCES];
 	uint32_t i, len, n = 0, lost = 0;
 
-	if (!is_naming(receiver, frame, sizeof(*references)))
+	if (!is_naming_now(receiver, frame, sizeof(*references)))
 		return conn_out_of_turn(&receiver->conn, frame);
 	for (i = 0; i < frame->count; i++) {
 		uint64_t page = le64toh(references[i].page);
@@ -201,7 +208,7 @@ int place_copies(struct receiver *receiver, const struct wire_frame *frame,
 	uint64_t missed[WIRE_MAX_REFERENCES];
 	uint32_t i, n = 0;
 
-	if (!is_naming(receiver, frame, sizeof(*copies)) ||
+	if (!is_naming_now(receiver, frame, sizeof(*copies)) ||
 	    frame->page >= receiver->vm.rams)
 		return conn_out_of_turn(&receiver->conn, frame);
 	for (i = 0; i < frame->count; i++) {
@@ -217,6 +224,41 @@ int place_copies(struct receiver *receiver, const struct wire_frame *frame,
 			return -1;
 	}
 	return tell_missed(receiver, frame, missed, n);
+}
+
+/* Could reading it keep us waiting? The kernel may know of fewer. */
+static bool is_absent(const struct receiver *receiver, unsigned int ram,
+		      uint64_t page)
+{
+	return bitmap_test(receiver->demand.lacks[ram], page);
+}
+
+/* The VM may run here, and have written to what is copied from. */
+int place_late_copies(struct receiver *receiver, const struct wire_frame *frame,
+		      const uint8_t *payload)
+{
+	const struct wire_copy *copies = (const void *)payload;
+	uint32_t i;
+	int ret = 0;
+
+	if (!is_naming(receiver, frame, sizeof(*copies)) ||
+	    frame->page >= receiver->vm.rams)
+		return conn_out_of_turn(&receiver->conn, frame);
+	for (i = 0; !ret && i < frame->count; i++) {
+		uint64_t page = le64toh(copies[i].page);
+
+		if (!is_copy(receiver, frame, &copies[i]))
+			return conn_out_of_turn(&receiver->conn, frame);
+		lazy_forget(&receiver->lazy, frame->ram, page, 1);
+		if (!is_absent(receiver, (unsigned int)frame->page,
+			       le64toh(copies[i].from)) &&
+		    read_twin(receiver, frame, &copies[i]))
+			ret = demand_fill(&receiver->demand, frame->ram, page,
+					  1, receiver->room);
+		else
+			ret = serve_ask(receiver, WIRE_MISS, frame->ram, page);
+	}
+	return ret;
 }
 
 int place_zero(struct receiver *receiver, const struct wire_frame *frame)

@@ -32,7 +32,41 @@ static bool is_to_be_lost(const struct sender *sender)
 	return lose;
 }
 
-/* Sends @n neighbours, less those that are zero. */
+/* Names it, if one that equals it is there. 1 if not. */
+static int push_copy(struct sender *sender, unsigned int number,
+		     const struct migrate_fast_digest *digest)
+{
+	struct pager *pager = &sender->pager;
+	struct migrate_fast_digest both;
+	unsigned int from_ram;
+	uint64_t from, next;
+	int64_t got;
+
+	if (!pages_twin(pager, digest, &from_ram, &from))
+		return 1;
+	got = mf_hash(sender->vm.session, &sender->vm.ram[number].mf,
+		      MIGRATE_FAST_HASH_SHA256, digest->page, 1, 0, &both, 1,
+		      &next);
+	if (got != 1)
+		return 1;
+	sender->stats.supplied.copied++;
+	return gather_copy(&pager->gather, number, &both, from_ram, from);
+}
+
+static int push_page(struct sender *sender, unsigned int number,
+		     const struct migrate_fast_digest *digest)
+{
+	struct pager *pager = &sender->pager;
+	int ret = push_copy(sender, number, digest);
+
+	if (ret <= 0)
+		return ret;
+	pages_record(pager, number, digest);
+	pages_sent(pager, number, digest->page);
+	return gather_page(&pager->gather, number, digest->page);
+}
+
+/* Sends @n neighbours; those that are zero, or equal others, by name. */
 static int push_run(struct sender *sender, unsigned int number, uint64_t page,
 		    uint64_t n)
 {
@@ -42,8 +76,9 @@ static int push_run(struct sender *sender, unsigned int number, uint64_t page,
 	int64_t got, k;
 
 	while (at < end) {
-		got = mf_hash(sender->vm.session, &ram->mf, 0, at, end - at, 0,
-			      pager->digests, PUSH_MOST, &at);
+		got = mf_hash(sender->vm.session, &ram->mf,
+			      MIGRATE_FAST_HASH_XXH64, at, end - at,
+			      pager->seed, pager->digests, PUSH_MOST, &at);
 		if (got < 0)
 			return fail("cannot read %s: %s", ram->path,
 				    strerror((int)-got));
@@ -63,11 +98,8 @@ static int push_run(struct sender *sender, unsigned int number, uint64_t page,
 			sender->stats.supplied.zero += zero;
 			if (zero ? gather_zero(&pager->gather, number,
 					       digest->page) :
-				   gather_page(&pager->gather, number,
-					       digest->page))
+				   push_page(sender, number, digest))
 				return -1;
-			if (!zero)
-				pages_sent(pager, number, digest->page);
 		}
 	}
 	return 0;

@@ -84,6 +84,11 @@ int serve_begin(struct receiver *receiver, uint64_t total);
 /* A frame that belongs to post-copy. 1 if it does not. */
 int serve_frame(struct conn *conn, const struct wire_frame *frame,
 		const uint8_t *payload);
+/*
+ * Asks the source for a page: a FAULT, or a MISS if it thinks that it is here.
+ */
+int serve_ask(struct receiver *receiver, enum wire_type type, unsigned int ram,
+	      uint64_t page);
 /* From RUNNING until nothing is absent. 0, or -1 after fail(). */
 int serve(struct receiver *receiver, int listener);
 /* door.c has let in a source; takes over the socket of @from. */
@@ -106,6 +111,9 @@ int place_references(struct receiver *receiver, const struct wire_frame *frame,
 		     const uint8_t *payload);
 int place_copies(struct receiver *receiver, const struct wire_frame *frame,
 		 const uint8_t *payload);
+/* The same when memory is absent. */
+int place_late_copies(struct receiver *receiver, const struct wire_frame *frame,
+		      const uint8_t *payload);
 int place_zero(struct receiver *receiver, const struct wire_frame *frame);
 int place_digest(struct receiver *receiver, const struct wire_frame *frame,
 		 const uint8_t *payload);

@@ -96,11 +96,12 @@ static json_t *report_supplied(const struct stats *stats)
 	const struct supplied *supplied = &stats->supplied;
 	json_t *json;
 
-	json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:i, s:f}",
+	json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:i, s:f}",
 			 "stale", (json_int_t)supplied->stale,
 			 "pulled", (json_int_t)supplied->pulled,
 			 "pushed", (json_int_t)supplied->pushed,
 			 "zero", (json_int_t)supplied->zero,
+			 "copied", (json_int_t)supplied->copied,
 			 "prepaged", (json_int_t)supplied->prepaged,
 			 "prepage_hit_rate", hit_rate(supplied),
 			 "rejoined", (int)supplied->rejoined,
@@ -200,12 +201,13 @@ static void print_supplied(const struct stats *stats)
 	const json_t *us = json_object_get(stats->arrived, "fault_us");
 	const json_t *lazy = json_object_get(stats->arrived, "lazy");
 
-	printf("  followed        %llu pages in %.2f s: %llu pulled, %llu pushed (%llu of them after faults nearby, %.0f%% of those rightly); %llu were zero\n",
+	printf("  followed        %llu pages in %.2f s: %llu pulled, %llu pushed (%llu of them after faults nearby, %.0f%% of those rightly); %llu were zero, %llu equal to others\n",
 	       (unsigned long long)(supplied->pulled + supplied->pushed),
 	       supplied->ms / 1000, (unsigned long long)supplied->pulled,
 	       (unsigned long long)supplied->pushed,
 	       (unsigned long long)supplied->prepaged, 100 * hit_rate(supplied),
-	       (unsigned long long)supplied->zero);
+	       (unsigned long long)supplied->zero,
+	       (unsigned long long)supplied->copied);
 	printf("  faults          %lld, %lld of them while the guest could go on; waited %.1f ms (half of them), %.1f (95%%), %.1f (99%%), %.1f at most\n",
 	       (long long)number(stats->arrived, "faults"),
 	       (long long)number(stats->arrived, "went_on"),

@@ -20,24 +20,31 @@
 #include "record.h"
 #include "say.h"
 
-static int want(void *arg, unsigned int ram, uint64_t page)
+int serve_ask(struct receiver *receiver, enum wire_type type, unsigned int ram,
+	      uint64_t page)
 {
-	struct receiver *receiver = arg;
 	struct wire_frame frame = {
-		.type = WIRE_FAULT,
+		.type = (uint16_t)type,
 		.ram = (uint16_t)ram,
 		.count = 1,
 		.page = page,
 	};
-	int ret = lazy_want(&receiver->lazy, ram, page);
 
 	/* Told again when the source joins. */
-	if (ret <= 0 || !conn_open(&receiver->pull))
-		return ret < 0 ? -1 : 0;
-	/* The source thinks that it is here. */
-	if (lazy_is_broken(&receiver->lazy, ram, page))
-		frame.type = WIRE_MISS;
+	if (!conn_open(&receiver->pull))
+		return 0;
 	return conn_send_frame(&receiver->pull, &frame, NULL);
+}
+
+static int want(void *arg, unsigned int ram, uint64_t page)
+{
+	struct receiver *receiver = arg;
+	int ret = lazy_want(&receiver->lazy, ram, page);
+
+	if (ret <= 0)
+		return ret;
+	return serve_ask(receiver, lazy_is_broken(&receiver->lazy, ram, page) ?
+			 WIRE_MISS : WIRE_FAULT, ram, page);
 }
 
 void serve_init(struct receiver *receiver)
@@ -128,6 +135,8 @@ int serve_frame(struct conn *conn, const struct wire_frame *frame,
 		return demand_fill(&receiver->demand, frame->ram, frame->page,
 				   frame->count, frame->type == WIRE_ZERO ?
 				   NULL : payload);
+	case WIRE_COPY:
+		return pull ? 1 : place_late_copies(receiver, frame, payload);
 	case WIRE_PUSHED:
 		if (pull)
 			receiver->pulled = true;

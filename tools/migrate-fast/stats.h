@@ -56,6 +56,7 @@ struct supplied {
 	uint64_t pulled;	/* sent because the VM waited for them */
 	uint64_t pushed;	/* sent before anybody asked */
 	uint64_t zero;		/* of both: sent as ZERO frames */
+	uint64_t copied;	/* of those pushed: equal to one that was there */
 	uint64_t prepaged;	/* of those pushed, because of a fault nearby */
 	uint64_t judged, hits;	/* see prepage.h */
 	unsigned int rejoined;	/* times that the connection was made anew */

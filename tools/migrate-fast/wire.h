@@ -49,11 +49,10 @@
  *	DEMAND n	 ----------->	those n pages are absent from here on
  *	DEVICE, LOAD, ... COMMIT ... as above; QEMU's faults are served:
  *			 <-----------	FAULT page	 (second connection)
- *			 <-----------	MISS page	 likewise, if its reference
- *							 was left for now (--lazy)
+ *			 <-----------	MISS page	 likewise, if it was named
  *	PAGES or ZERO	 ----------->			 (second connection)
  *			 <-----------	RUNNING
- *	PAGES, PACKED, ZERO ... ---->	the rest, and faults as before
+ *	PAGES, PACKED, ZERO, COPY ... ->	the rest, and faults as before
  *	PUSHED		 ----------->	nothing more comes; on both connections
  *			 <-----------	COMPLETE json: nothing is absent
  *	DIGESTS ...	 ----------->	with --verify only
