@@ -18,6 +18,7 @@
 #include "../../tools/migrate-fast/known.h"
 #include "../../tools/migrate-fast/say.h"
 #include "../../tools/store/build.h"
+#include "../../tools/store/sharing.h"
 
 #define PAGES	1000
 #define BUDGET	(1 << 20)
@@ -159,6 +160,63 @@ TEST_F(known, not_for_others)
 	known_close(&self->known);
 	known_open(&self->known, self->dir, NULL, BUDGET);
 	EXPECT_EQ(0, self->known.filter.nr_blocks);
+}
+
+/* The image becomes memory of @vm. */
+static int make_memory_of(const char *dir, const char *vm)
+{
+	struct store store;
+	int ret;
+
+	if (store_open(&store, dir, true))
+		return -1;
+	json_array_clear(store.sources[0].vms);
+	free(store.sources[0].of);
+	store.sources[0].of = strdup(vm);
+	store.sources[0].kind = KIND_KEPT;
+	ret = store_save(&store);
+	store_close(&store);
+	return ret;
+}
+
+TEST_F(known, memory_of_another)
+{
+	static const char *const policies[] = {
+		"",
+		"nonsense",
+		"[group a]\nvms = a-*\nshare = group\n"
+		"[group b]\nvms = b-*\nshare = host\n",
+		"[group a]\nvms = a-* b-*\nshare = own\n",
+		"[group a]\nvms = a-* b-*\nshare = group\n",
+	};
+	char path[128];
+	size_t i, last = sizeof(policies) / sizeof(policies[0]) - 1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/store.conf", self->folder);
+	ASSERT_EQ(0, make_memory_of(self->dir, "a-1"));
+	for (i = 0; i <= last; i++) {
+		unlink(path);
+		file = fopen(path, "w");
+		ASSERT_NE(NULL, file);
+		ASSERT_EQ(0, fchmod(fileno(file), 0644));
+		ASSERT_LE(0, fputs(policies[i], file));
+		ASSERT_EQ(0, fclose(file));
+		sharing_load(path, "b-1");
+		/* It is told of nothing, and takes nothing. */
+		known_open(&self->known, self->dir, "b-1", BUDGET);
+		EXPECT_EQ(i == last, !!self->known.filter.nr_blocks);
+		EXPECT_EQ(i == last, self->known.nr_sources);
+		EXPECT_EQ(i == last ? PAGES : 0,
+			  find_all(&self->known, self->seed, self->page));
+		EXPECT_FALSE(known_has_kept(&self->known, "b-1"));
+		known_close(&self->known);
+		known_open(&self->known, self->dir, "a-1", BUDGET);
+		EXPECT_EQ(PAGES, find_all(&self->known, self->seed, self->page));
+		EXPECT_TRUE(known_has_kept(&self->known, "a-1"));
+		known_close(&self->known);
+	}
+	sharing_unload();
 }
 
 TEST_F(known, budget)

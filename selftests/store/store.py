@@ -8,6 +8,7 @@ must say what its source holds, or say that it is not whole.
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -297,10 +298,95 @@ def shrinks(store):
         os.truncate(raw, 60000 * PAGE)
 
 
+POLICY = """
+[group a]
+vms = a-*
+share = group
+[group h]
+vms = h-*
+share = host
+[others]
+share = own
+"""
+
+
+def sharing(store):
+    """Which VM may take from what, and why, is told; a policy that is not understood too."""
+    conf = os.path.join(store.folder, "store.conf")
+
+    def write_policy(text, mode=0o644):
+        with open(conf, "w", encoding="utf8") as file:
+            file.write(text)
+        os.chmod(conf, mode)
+
+    def takes(vm):
+        found = json.loads(store.run("list", "--json", f"--conf={conf}", f"--vm={vm}")
+                           .splitlines()[-1])
+        return {source["name"]: source["why"] for source in found if source["takes"]}
+
+    raw = store.image("x.raw", 10)
+    store.run("add", "--name=all", "--for-all", raw)
+    store.run("add", "--name=vm", "--for=a-1", raw)
+    store.run("add", "--name=host", "--for=h-1", "--for-group=h", raw)
+    store.run("add", "--name=n", raw, status=2, text="--for-group")
+    store.run("add", "--name=n", "--for-group=../a", raw, status=2, text="no name for a group")
+    store.run("add", "--name=n", "--of=a-1", raw, status=1, text="is no RAM file")
+    store.run("import", "--name=n", "--of=a-1", raw, status=2)
+    write_policy(POLICY)
+    store.run("add", "--name=n", f"--conf={conf}", "--for-group=b", raw,
+              text=f'no group "b" in {conf} yet')
+    assert "yet" not in store.run("add", "--name=group", f"--conf={conf}", "--for-group=a",
+                                  raw, text="10 pages")
+    everybody = {"all": "named for all"}
+    for vm, more in (("a-1", {"vm": "named for it", "group": "named for its group"}),
+                     ("a-2", {"group": "named for its group"}), ("b-1", {}), ("a", {}),
+                     ("h-1", {"host": "named for it"}),
+                     ("h-2", {"host": "named for its group"})):
+        assert takes(vm) == {**everybody, **more}, (vm, takes(vm))
+    store.run("list", f"--conf={conf}", "--vm=a-2", text="a-2: group a, share = group")
+    store.run("list", f"--conf={conf}", "--vm=b-1", text="b-1: in no group, share = own")
+    # What is wrong with it is told with its line, and then nobody shares.
+    for bad, why in ((POLICY + "shared = host\n", f'{conf}:10: "shared" is not for [others]'),
+                     (POLICY.replace("a-*", ""), f'{conf}:3: "vms" names nobody'),
+                     (POLICY.replace("[group h]", "[group h"), f"{conf}:5: neither")):
+        write_policy(bad)
+        store.run("list", f"--conf={conf}", "--vm=a-1", text=why)
+        store.run("list", f"--conf={conf}", "--vm=a-1", text="no VM shares with any other")
+        assert takes("a-1") == {**everybody, "vm": "named for it"}, takes("a-1")
+        assert takes("a-2") == everybody, takes("a-2")
+        done = subprocess.run([TOOL, "check", f"--conf={conf}"], capture_output=True, text=True,
+                              check=False, timeout=60)
+        assert done.returncode == 1 and f"PROBLEM  {why}" in done.stdout, done
+    write_policy(POLICY.replace("h-*", "*-2"))
+    store.run("list", f"--conf={conf}", "--vm=a-2", text='two groups claim VM "a-2"')
+    assert takes("a-2") == everybody, takes("a-2")
+    for mode in (0o664, 0o646):
+        write_policy(POLICY, mode)
+        store.run("list", f"--conf={conf}", "--vm=a-2", text="can be written by others")
+        assert takes("a-2") == everybody, takes("a-2")
+    os.unlink(conf)
+    store.run("list", f"--conf={conf}", "--vm=a-2", text="No such file")
+    assert takes("a-2") == everybody, takes("a-2")
+
+
+def example(store):
+    """The example that is installed says nothing as it stands, and is right when it does."""
+    with open(os.path.join(TOP, "tools/store/store.conf"), encoding="utf8") as file:
+        text = file.read()
+    conf = os.path.join(store.folder, "store.conf")
+    for said, share in ((text, "in no group, share = own"),
+                        (re.sub(r"(?m)^#(?=[\[a-z])", "", text), "group lab, share = host")):
+        with open(conf, "w", encoding="utf8") as file:
+            file.write(said)
+        os.chmod(conf, 0o644)
+        told = store.run("list", f"--conf={conf}", "--vm=ci-7", text=f"ci-7: {share}")
+        assert "until" not in told, told
+
+
 def main():
     tests = Tests()
     for case in (sources, names, changes, often, broken, damaged, two, killed, exported,
-                 full, shrinks):
+                 full, shrinks, sharing, example):
         with tests.test(case.__name__), tempfile.TemporaryDirectory() as folder:
             case(Store(folder))
     return tests.finish()

@@ -8,6 +8,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "../store/policy.h"
 #include "options.h"
 #include "say.h"
 #include "size.h"
@@ -60,6 +61,26 @@ static void check_mount(struct problems *problems)
 	if (!found)
 		problem(problems, "no file system of type %s is mounted: mkdir -p /run/migrate-fast && mount -t %s none /run/migrate-fast",
 			MIGRATE_FAST_FSTYPE, MIGRATE_FAST_FSTYPE);
+}
+
+/* Without one nobody shares with anybody, which is no problem. */
+static void check_sharing(const char *path, struct problems *problems)
+{
+	struct policy policy;
+	char *text;
+	int ret;
+
+	ret = policy_read(&policy, path ? path : POLICY_FILE);
+	if (!ret)
+		ok("sharing", path ? path : POLICY_FILE);
+	else if (ret > 0 && path)
+		problem(problems, "cannot read %s: %s", path, strerror(ENOENT));
+	policy_free(&policy);
+	if (ret >= 0)
+		return;
+	text = fail_take();
+	problem(problems, "%s", text);
+	free(text);
 }
 
 /* Not in the way of a migration, but good to know before. */
@@ -190,6 +211,7 @@ int cmd_check(const struct options *options)
 
 	check_module(&problems);
 	check_mount(&problems);
+	check_sharing(options->conf, &problems);
 	if (options->qmp)
 		check_vm(options, &problems);
 	hint_pins();

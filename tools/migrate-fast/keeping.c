@@ -18,7 +18,7 @@ int keeping_plan(const struct vm *vm)
 	unsigned int i;
 
 	if (!vm->name)
-		return fail("--keep needs a VM with a name: nobody else may have its pages. Start QEMU with -name");
+		return fail("--keep needs a VM with a name, so that it is known whose pages they are: start QEMU with -name");
 	for (i = 0; i < vm->rams; i++)
 		if (access(vm->ram[i].path, F_OK))
 			return fail("--keep needs RAM files that have a name; %s does not exist (mem-path is a folder, perhaps: name a file in it)",

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../store/build.h"
+#include "../store/sharing.h"
 #include "known.h"
 #include "loop.h"
 #include "say.h"
@@ -97,7 +98,7 @@ static void fill_filter(struct known *known, uint64_t places)
 
 static bool is_running(const struct source *source, const char *name)
 {
-	return source->kind == KIND_RAM && source_is_for(source, name) &&
+	return source->kind == KIND_RAM && sharing_find(source, name) &&
 	       source_state(source) != SOURCE_GONE;
 }
 
@@ -151,17 +152,20 @@ static void refresh(const char *dir, const char *name)
 	store_close(&store);
 }
 
-/* @places are in the filter already. */
-static void add_kind(struct known *known, enum kind kind, const char *name,
-		     uint64_t budget, uint64_t *places)
+/* What is its own (@own), or what is not. @places are in the filter already. */
+static void add_kind(struct known *known, enum kind kind, bool own,
+		     const char *name, uint64_t budget, uint64_t *places)
 {
+	enum sharing sharing;
 	uint64_t more;
 	size_t i;
 
 	for (i = 0; i < known->store.nr_sources; i++) {
 		const struct source *source = &known->store.sources[i];
 
-		if (source->kind != kind || !source_is_for(source, name) ||
+		sharing = sharing_find(source, name);
+		if (source->kind != kind || !sharing ||
+		    own != (sharing == SHARING_PAST) ||
 		    open_source(known, source))
 			continue;
 		more = known->sources[known->nr_sources - 1].index.places;
@@ -177,7 +181,7 @@ static void add_kind(struct known *known, enum kind kind, const char *name,
 void known_open(struct known *known, const char *dir, const char *name,
 		uint64_t budget)
 {
-	/* What is likely to have most, and is memory, comes first. */
+	/* Its own comes first, then what is likely to have most, and is memory. */
 	static const enum kind order[KINDS] = {
 		KIND_KEPT, KIND_RAM, KIND_IMAGE, KIND_PAGES,
 	};
@@ -195,8 +199,9 @@ void known_open(struct known *known, const char *dir, const char *name,
 	}
 	known->sources = need(calloc(known->store.nr_sources + 1,
 				     sizeof(*known->sources)));
-	for (i = 0; i < KINDS; i++)
-		add_kind(known, order[i], name, budget, &places);
+	for (i = 0; i < 2 * KINDS; i++)
+		add_kind(known, order[i % KINDS], i < KINDS, name, budget,
+			 &places);
 	fill_filter(known, places);
 }
 
@@ -216,13 +221,17 @@ void known_close(struct known *known)
 	memset(known, 0, sizeof(*known));
 }
 
-bool known_has_kept(const struct known *known)
+bool known_has_kept(const struct known *known, const char *name)
 {
+	const struct source *source;
 	size_t i;
 
-	for (i = 0; i < known->nr_sources; i++)
-		if (known->sources[i].source->kind == KIND_KEPT)
+	for (i = 0; i < known->nr_sources; i++) {
+		source = known->sources[i].source;
+		if (source->kind == KIND_KEPT &&
+		    sharing_find(source, name) == SHARING_PAST)
 			return true;
+	}
 	return false;
 }
 

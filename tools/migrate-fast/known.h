@@ -42,7 +42,7 @@ struct known {
 };
 
 /*
- * Opens what VM @name (NULL: it has none) may take from, as long as filters of
+ * Opens what VM @name (NULL: it has none) may take from (sharing.h), as long as filters of
  * @budget bytes in all can tell of it. What cannot be used is told, and left
  * out: no failure.
  */
@@ -63,8 +63,8 @@ bool known_on_disk(struct known *known, const struct wire_reference *reference);
 /* lookup.c: is this the SHA-256 of the page? */
 bool known_is_it(struct known *known, const void *page,
 		 const uint8_t sha256[32]);
-/* Has the VM left anything here when it went? */
-bool known_has_kept(const struct known *known);
+/* Has VM @name left anything here when it went? */
+bool known_has_kept(const struct known *known, const char *name);
 /* Pages taken from each source, by its name. */
 json_t *known_json(const struct known *known);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../store/command.h"
+#include "../store/policy.h"
 #include "address.h"
 #include "hello.h"
 #include "loop.h"
@@ -21,8 +22,7 @@ enum {
 	OPT_JSON, OPT_NO_MEMORY_CHECK, OPT_BACK, OPT_MODE, OPT_ALLOW_POSTCOPY,
 	OPT_NO_POSTCOPY, OPT_RESUME, OPT_MIN_BANDWIDTH, OPT_THROTTLE,
 	OPT_STORE, OPT_NO_STORE, OPT_COMPRESS,
-	OPT_KEEP,
-	OPT_LAZY,
+	OPT_KEEP, OPT_LAZY, OPT_CONF,
 };
 
 const char *argp_program_version = "migrate-fast " MIGRATE_FAST_VERSION;
@@ -32,6 +32,9 @@ const char *argp_program_version = "migrate-fast " MIGRATE_FAST_VERSION;
 #define TIMEOUT_OPTION \
 	{ "timeout", OPT_TIMEOUT, "MS", 0, \
 	  "The other side is lost after so long without a sign of life (default 10000, at least 3000)", 0 }
+#define CONF_OPTION \
+	{ "conf", OPT_CONF, "FILE", 0, \
+	  "Who may share with whom (default " POLICY_FILE ")", 0 }
 #define JSON_OPTION \
 	{ "json", OPT_JSON, NULL, 0, \
 	  "One JSON object per event and line on standard output; the last is the result", 0 }
@@ -89,6 +92,7 @@ static const struct argp_option recv_options[] = {
 	{ "store", OPT_STORE, "DIR", 0,
 	  "The page store: what is in it need not travel (default " STORE_DIR "; see migrate-fast store)", 0 },
 	{ "no-store", OPT_NO_STORE, NULL, 0, "Do without", 0 },
+	CONF_OPTION,
 	{ "no-memory-check", OPT_NO_MEMORY_CHECK, NULL, 0,
 	  "Do not refuse a VM for which memory seems too small", 0 },
 	TIMEOUT_OPTION, JSON_OPTION,
@@ -96,7 +100,7 @@ static const struct argp_option recv_options[] = {
 };
 
 static const struct argp_option check_options[] = {
-	QMP_OPTION,
+	QMP_OPTION, CONF_OPTION,
 	{ 0 }
 };
 
@@ -215,6 +219,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_NO_STORE:
 		options->store = NULL;
+		break;
+	case OPT_CONF:
+		options->conf = arg;
 		break;
 	case OPT_RESUME:
 		options->resume = true;

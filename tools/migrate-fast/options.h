@@ -15,6 +15,7 @@ struct options {
 	const char *listen;		/* recv */
 	const char *report;
 	const char *store;		/* NULL: none */
+	const char *conf;		/* recv, check: NULL: the usual place */
 	const char *session;		/* resolve */
 	const char *word;		/* resolve: source or destination */
 	uint64_t max_downtime;		/* ms */

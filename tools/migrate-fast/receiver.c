@@ -10,6 +10,7 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include "../store/sharing.h"
 #include "address.h"
 #include "hook.h"
 #include "ram.h"
@@ -346,9 +347,11 @@ int receive(struct receiver *receiver)
 	if (vm_open(vm, options->qmp, true) || vm_need_ready(vm) ||
 	    vm_open_session(vm, FEATURES))
 		return -1;
-	if (options->store)
+	if (options->store) {
+		sharing_load(options->conf, vm->name);
 		known_open(&receiver->known, options->store, vm->name,
 			   refer_budget(vm_bytes(vm)));
+	}
 	listener = address_listen(options->listen);
 	if (listener < 0)
 		return -1;

@@ -66,7 +66,7 @@ int cmd_recv(const struct options *options)
 	lazy_free(&receiver.lazy);
 	demand_free(&receiver.demand);
 	devstate_close(&receiver.devstate, &receiver.vm);
-	kept = known_has_kept(&receiver.known);
+	kept = known_has_kept(&receiver.known, receiver.vm.name);
 	known_close(&receiver.known);
 	if (ret == EXIT_MOVED && kept)
 		keeping_forget(&receiver.vm, options->store);

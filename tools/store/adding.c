@@ -17,6 +17,7 @@
 #include "command.h"
 #include "meter.h"
 #include "pagefile.h"
+#include "sharing.h"
 
 #define NAME_MAX_LENGTH	64
 #define NAME_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-"
@@ -127,6 +128,27 @@ static int choose_format(const struct store_options *options, const char *path,
 	return 0;
 }
 
+/* Said of what store.conf does not say yet: it may come later. */
+static void check_groups(const struct store_options *options)
+{
+	const char *name;
+	json_t *entry;
+	size_t i;
+
+	if (!options->groups && !options->of)
+		return;
+	sharing_load(options->conf, options->of);
+	json_array_foreach(options->groups, i, entry) {
+		name = json_string_value(entry);
+		if (!policy_group(sharing_policy(), name))
+			note("there is no group \"%s\" in %s yet", name,
+			     options->conf ? options->conf : POLICY_FILE);
+	}
+	if (options->of && !policy_find(sharing_policy(), options->of).share)
+		note("VM \"%s\" shares with no other yet (%s)", options->of,
+		     options->conf ? options->conf : POLICY_FILE);
+}
+
 static int add(struct store *store, const char *file,
 	       const struct store_options *options)
 {
@@ -137,11 +159,18 @@ static int add(struct store *store, const char *file,
 		return fail("cannot open %s: %s", file, strerror(errno));
 	source.path = path;
 	source.vms = json_incref(options->vms);
+	source.groups = json_incref(options->groups);
+	source.of = options->of ? need(strdup(options->of)) : NULL;
 	source.name = make_name(options, path);
 	if (check_name(store, source.name) ||
 	    choose_format(options, path, &source.format)) {
 		source_free(&source);
 		return -1;
+	}
+	if (source.of && source.format != FORMAT_RAM) {
+		source_free(&source);
+		return fail("%s is no RAM file: --for, --for-group or --for-all, not --of",
+			    file);
 	}
 	source.kind = source.format == FORMAT_RAM ? KIND_RAM : KIND_IMAGE;
 	added = store_add(store, &source);
@@ -158,6 +187,7 @@ int store_cmd_add(const struct store_options *options)
 	unsigned int i;
 	int ret = 0;
 
+	check_groups(options);
 	if (store_open(&store, options->dir, true))
 		return store_exit(-1);
 	for (i = 0; !ret && i < options->nr_args; i++)
@@ -218,6 +248,7 @@ static int import(struct store *store, int fd, const char *file,
 	}
 	source.kind = KIND_PAGES;
 	source.vms = json_incref(options->vms);
+	source.groups = json_incref(options->groups);
 	added = store_add(store, &source);
 	free(added->path);
 	added->path = store_pages(store, added);
@@ -250,6 +281,7 @@ int store_cmd_import(const struct store_options *options)
 		fail("cannot open %s: %s", file, strerror(errno));
 		return store_exit(-1);
 	}
+	check_groups(options);
 	if (store_open(&store, options->dir, true))
 		return store_exit(-1);
 	ret = import(&store, fd, pipe ? "standard input" : file, options);

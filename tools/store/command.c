@@ -10,10 +10,12 @@
 #include "../migrate-fast/size.h"
 #include "command.h"
 #include "kept.h"
+#include "policy.h"
 
 enum {
 	OPT_STORE = 256, OPT_NAME, OPT_FORMAT, OPT_JSON, OPT_REBUILD, OPT_FOR,
-	OPT_FOR_ALL, OPT_KEPT_AGE, OPT_KEPT_SIZE,
+	OPT_FOR_ALL, OPT_FOR_GROUP, OPT_OF, OPT_VM, OPT_CONF, OPT_KEPT_AGE,
+	OPT_KEPT_SIZE,
 };
 
 #define STORE_OPTION \
@@ -28,23 +30,40 @@ enum {
 #define FOR_OPTION \
 	{ "for", OPT_FOR, "VM", 0, \
 	  "The VM of this name (QEMU's -name) may take pages from it; for more VMs say it again", 0 }
+#define FOR_GROUP_OPTION \
+	{ "for-group", OPT_FOR_GROUP, "GROUP", 0, \
+	  "The VMs of this group of store.conf may; for more groups say it again", 0 }
 #define FOR_ALL_OPTION \
 	{ "for-all", OPT_FOR_ALL, NULL, 0, \
 	  "Every VM may. A guest can then find out, from how fast it moves, whether the source has a page that it guesses", 0 }
+
+#define CONF_OPTION \
+	{ "conf", OPT_CONF, "FILE", 0, \
+	  "Who may share with whom (default " POLICY_FILE ")", 0 }
 
 static const struct argp_option plain[] = {
 	STORE_OPTION, JSON_OPTION, { 0 }
 };
 
+static const struct argp_option listing[] = {
+	{ "vm", OPT_VM, "VM", 0,
+	  "What may the VM of this name take pages from, and why?", 0 },
+	CONF_OPTION, STORE_OPTION, JSON_OPTION, { 0 }
+};
+
 static const struct argp_option adding[] = {
-	FOR_OPTION, FOR_ALL_OPTION, NAME_OPTION,
+	FOR_OPTION, FOR_GROUP_OPTION, FOR_ALL_OPTION,
+	{ "of", OPT_OF, "VM", 0,
+	  "It is the RAM file of the VM of this name: those that it shares with (store.conf) may take pages from it", 0 },
+	NAME_OPTION,
 	{ "format", OPT_FORMAT, "FORMAT", 0,
 	  "raw, qcow2 or ram (default: ram in a file system of mfram, else raw)", 0 },
-	STORE_OPTION, JSON_OPTION, { 0 }
+	CONF_OPTION, STORE_OPTION, JSON_OPTION, { 0 }
 };
 
 static const struct argp_option importing[] = {
-	FOR_OPTION, FOR_ALL_OPTION, NAME_OPTION, STORE_OPTION, JSON_OPTION, { 0 }
+	FOR_OPTION, FOR_GROUP_OPTION, FOR_ALL_OPTION, NAME_OPTION, CONF_OPTION,
+	STORE_OPTION, JSON_OPTION, { 0 }
 };
 
 static const struct argp_option checking[] = {
@@ -86,6 +105,23 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			options->vms = json_array();
 		json_array_append_new(options->vms,
 				      json_string(arg ? arg : "*"));
+		break;
+	case OPT_FOR_GROUP:
+		if (!group_is_name(arg))
+			argp_error(state, "--for-group: \"%s\" is no name for a group",
+				   arg);
+		if (!options->groups)
+			options->groups = json_array();
+		json_array_append_new(options->groups, json_string(arg));
+		break;
+	case OPT_OF:
+		options->of = arg;
+		break;
+	case OPT_VM:
+		options->vm = arg;
+		break;
+	case OPT_CONF:
+		options->conf = arg;
 		break;
 	case OPT_JSON:
 		options->json = true;
@@ -129,7 +165,8 @@ static const struct command {
 		"Example:\n"
 		"  migrate-fast store add --for-all /srv/images/debian12.raw\n"
 		"  migrate-fast store add --for=db1 --for=db2 --format=qcow2 /srv/vm/db.img\n"
-		"  migrate-fast store add --for=web1 /run/migrate-fast/web2\n" } },
+		"  migrate-fast store add --for-group=web /srv/images/web.raw\n"
+		"  migrate-fast store add --of=web2 /run/migrate-fast/web2\n" } },
 	{ "update", store_cmd_update, 0, ~0U, false, {
 		.options = plain, .parser = parse, .args_doc = "[NAME...]",
 		.doc = "Reads those sources again that have changed; of what is in the index only what differs is written." } },
@@ -137,7 +174,7 @@ static const struct command {
 		.options = plain, .parser = parse, .args_doc = "NAME...",
 		.doc = "Forgets sources. The images stay." } },
 	{ "list", store_cmd_list, 0, 0, false, {
-		.options = plain, .parser = parse,
+		.options = listing, .parser = parse,
 		.doc = "Tells what VMs that come here may take pages from." } },
 	{ "stat", store_cmd_stat, 0, ~0U, false, {
 		.options = plain, .parser = parse, .args_doc = "[NAME...]",
@@ -206,14 +243,18 @@ static int run(const struct command *command, int argc, char **argv)
 		fprintf(stderr, "%s: --name is for one source only\n", name);
 		return EXIT_USAGE;
 	}
-	if (command->wants_vms && !options.vms) {
-		fprintf(stderr, "%s: which VMs may take pages from it? --for=VM, or --for-all; see %s --help\n",
+	if (command->wants_vms && !options.vms && !options.groups &&
+	    !options.of) {
+		fprintf(stderr, "%s: which VMs may take pages from it? --for=VM, --for-group=GROUP, or --for-all; see %s --help\n",
 			name, name);
 		return EXIT_USAGE;
 	}
+	if (!options.vms)
+		options.vms = json_array();
 	say_set(options.json);
 	ret = command->run(&options);
 	json_decref(options.vms);
+	json_decref(options.groups);
 	return ret;
 }
 

@@ -12,6 +12,10 @@ struct store_options {
 	const char *name;
 	const char *format;
 	json_t *vms;		/* which may take pages, or NULL */
+	json_t *groups;		/* likewise */
+	const char *of;		/* add: whose memory it is */
+	const char *conf;	/* NULL: the usual place */
+	const char *vm;		/* list: what may this one take? */
 	bool json;
 	uint64_t kept_age;	/* gc: s */
 	uint64_t kept_bytes;	/* gc */

@@ -23,7 +23,8 @@ uint64_t kept_most(void)
 
 static bool is_kept_of(const struct source *source, const char *vm)
 {
-	return source->kind == KIND_KEPT && source_is_for(source, vm);
+	return source->kind == KIND_KEPT && source->of &&
+	       !strcmp(source->of, vm);
 }
 
 static uint64_t bytes_of(const struct source *source)
@@ -89,7 +90,8 @@ int kept_leave(struct store *store, const char *vm, const char *id,
 	}
 	source.path = kept;
 	source.name = make_name(store, vm, id);
-	source.vms = json_pack("[s]", vm);
+	source.vms = json_array();
+	source.of = need(strdup(vm));
 	added = store_add(store, &source);
 	ret = build(store, added, true, step, arg, &built);
 	if (ret)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What a VM leaves behind when it goes: its RAM file, for when it comes back.
- * A source of the store for that VM alone. It takes memory, so it is bounded
- * in age and size, and goes when the VM is here again.
+ * A source of the store for that VM, and those that it shares with. It takes
+ * memory, so it is bounded in age and size, and goes when the VM is here again.
  */
 #ifndef KEPT_H
 #define KEPT_H

@@ -18,6 +18,7 @@
 #include "index.h"
 #include "meter.h"
 #include "pagefile.h"
+#include "sharing.h"
 
 /* What the operator should know of a source in one word. */
 static const char *state_of(const struct store *store,
@@ -61,10 +62,18 @@ static double index_bytes(const struct store *store,
 	return bytes;
 }
 
-static json_t *describe(const struct store *store, const struct source *source)
+static json_t *describe(const struct store *store, const struct source *source,
+			const char *vm)
 {
 	json_t *json = source_json(source);
+	enum sharing sharing;
 
+	if (vm) {
+		sharing = sharing_find(source, vm);
+		json_object_set_new(json, "takes", json_boolean(sharing));
+		json_object_set_new(json, "why",
+				    json_string(sharing_text(sharing)));
+	}
 	json_object_set_new(json, "state",
 			    json_string(state_of(store, source,
 						 looks_whole(store, source))));
@@ -77,18 +86,31 @@ static json_t *describe(const struct store *store, const struct source *source)
 }
 
 static void print_source(const struct store *store,
-			 const struct source *source)
+			 const struct source *source, const char *vm)
 {
 	char when[32] = "never";
 	time_t indexed = source->indexed;
 
 	if (indexed)
 		strftime(when, sizeof(when), "%F %R", localtime(&indexed));
-	printf("%-20s %-6s %-11s %10s %10s  %-16s  %s\n", source->name,
+	printf("%-20s %-6s %-11s %10s %10s  %-16s  ", source->name,
 	       kind_name(source->kind),
 	       state_of(store, source, looks_whole(store, source)),
 	       size_text((double)source->blocks * BLOCK_BYTES),
-	       size_text(index_bytes(store, source)), when, source->path);
+	       size_text(index_bytes(store, source)), when);
+	if (vm)
+		printf("%-22s  ", sharing_text(sharing_find(source, vm)));
+	printf("%s\n", source->path);
+}
+
+static void print_standing(const char *vm)
+{
+	struct standing standing = policy_find(sharing_policy(), vm);
+
+	printf("%s: %s%s, share = %s\n", vm, standing.group ? "group " :
+	       standing.torn ? "two groups claim it" : "in no group",
+	       standing.group ? standing.group->name : "",
+	       share_name(standing.share));
 }
 
 int store_cmd_list(const struct store_options *options)
@@ -97,17 +119,24 @@ int store_cmd_list(const struct store_options *options)
 	struct store store;
 	size_t i;
 
+	if (options->vm)
+		sharing_load(options->conf, options->vm);
 	if (store_open(&store, options->dir, false))
 		return store_exit(-1);
+	if (!options->json && options->vm)
+		print_standing(options->vm);
 	if (!options->json && store.nr_sources)
-		printf("%-20s %-6s %-11s %10s %10s  %-16s  %s\n", "NAME",
-		       "KIND", "STATE", "SIZE", "INDEX", "READ", "PATH");
+		printf("%-20s %-6s %-11s %10s %10s  %-16s  %s%s\n", "NAME",
+		       "KIND", "STATE", "SIZE", "INDEX", "READ",
+		       options->vm ? "MAY IT?                 " : "", "PATH");
 	for (i = 0; i < store.nr_sources; i++) {
 		if (options->json)
-			json_array_append_new(list, describe(&store,
-							&store.sources[i]));
+			json_array_append_new(list,
+					      describe(&store,
+						       &store.sources[i],
+						       options->vm));
 		else
-			print_source(&store, &store.sources[i]);
+			print_source(&store, &store.sources[i], options->vm);
 	}
 	if (options->json)
 		say_event(json_incref(list));

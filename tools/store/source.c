@@ -48,26 +48,16 @@ int source_stamp(const char *path, struct stamp *stamp)
 	return err ? fail("cannot open %s: %s", path, strerror(err)) : 0;
 }
 
-bool source_is_for(const struct source *source, const char *vm)
-{
-	const char *name;
-	json_t *entry;
-	size_t i;
-
-	json_array_foreach(source->vms, i, entry) {
-		name = json_string_value(entry);
-		if (name && (!strcmp(name, "*") || (vm && !strcmp(name, vm))))
-			return true;
-	}
-	return false;
-}
-
 enum source_state source_state(const struct source *source)
 {
 	struct stamp now;
 	const struct stamp *then = &source->stamp;
 
 	if (look(source->path, &now))
+		return SOURCE_GONE;
+	/* Another VM's, perhaps, and nobody has said that it may be shared. */
+	if (source->of && then->ino &&
+	    (now.dev != then->dev || now.ino != then->ino))
 		return SOURCE_GONE;
 	if (!source->indexed)
 		return SOURCE_NEW;
@@ -83,12 +73,14 @@ json_t *source_json(const struct source *source)
 {
 	const struct stamp *stamp = &source->stamp;
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:O, s:I, s:I, s:I, s:I, s:[I,I,I,I,I]}",
+	return json_pack("{s:s, s:s, s:s, s:s, s:O, s:O*, s:s*, s:I, s:I, s:I, s:I, s:[I,I,I,I,I]}",
 			 "name", source->name,
 			 "path", source->path,
 			 "kind", kinds[source->kind],
 			 "format", format_name(source->format),
 			 "vms", source->vms,
+			 "groups", source->groups,
+			 "of", source->of,
 			 "id", (json_int_t)source->id,
 			 "blocks", (json_int_t)source->blocks,
 			 "places", (json_int_t)source->places,
@@ -101,16 +93,16 @@ json_t *source_json(const struct source *source)
 int source_parse(const json_t *json, struct source *source)
 {
 	json_int_t id, blocks, places, indexed, dev, ino, bytes, mtime, ctime;
-	const char *name, *path, *kind, *format;
+	const char *name, *path, *kind, *format, *of = NULL;
+	json_t *vms, *groups = NULL;
 	unsigned int i;
-	json_t *vms;
 
 	if (json_unpack((json_t *)json,
-			"{s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:[I,I,I,I,I]}",
+			"{s:s, s:s, s:s, s:s, s:o, s?o, s?s, s:I, s:I, s:I, s:I, s:[I,I,I,I,I]}",
 			"name", &name, "path", &path, "kind", &kind,
-			"format", &format, "vms", &vms, "id", &id, "blocks", &blocks,
-			"places", &places, "indexed", &indexed,
-			"stamp", &dev, &ino, &bytes, &mtime, &ctime))
+			"format", &format, "vms", &vms, "groups", &groups,
+			"of", &of, "id", &id, "blocks", &blocks, "places", &places,
+			"indexed", &indexed, "stamp", &dev, &ino, &bytes, &mtime, &ctime))
 		return -1;
 	for (i = 0; i < KINDS && strcmp(kind, kinds[i]); i++)
 		;
@@ -124,9 +116,12 @@ int source_parse(const json_t *json, struct source *source)
 		.stamp = { (uint64_t)dev, (uint64_t)ino, (uint64_t)bytes,
 			   mtime, ctime },
 	};
-	if (i == KINDS || source->format == FORMATS || !json_is_array(vms))
+	if (i == KINDS || source->format == FORMATS || !json_is_array(vms) ||
+	    (groups && !json_is_array(groups)))
 		return -1;
 	source->vms = json_incref(vms);
+	source->groups = json_incref(groups);
+	source->of = of ? need(strdup(of)) : NULL;
 	source->name = need(strdup(name));
 	source->path = need(strdup(path));
 	return 0;
@@ -136,6 +131,8 @@ void source_free(struct source *source)
 {
 	free(source->name);
 	free(source->path);
+	free(source->of);
 	json_decref(source->vms);
+	json_decref(source->groups);
 	*source = (struct source){ 0 };
 }

@@ -34,20 +34,19 @@ struct source {
 	uint64_t blocks;
 	uint64_t places;	/* in its index */
 	int64_t indexed;	/* when; s since 1970; 0: never */
-	json_t *vms;		/* names of VMs that may take pages; "*": all */
+	json_t *vms;		/* VMs it was named for; "*": all */
+	json_t *groups;		/* groups it was named for, or NULL */
+	char *of;		/* memory of this VM; NULL: nobody has said */
 };
 
 enum source_state {
 	SOURCE_SAME,		/* as it was indexed, as far as the file tells */
 	SOURCE_CHANGED,
-	SOURCE_GONE,
+	SOURCE_GONE,		/* or another file has its name, and it matters */
 	SOURCE_NEW,		/* was never indexed */
 };
 
 const char *kind_name(enum kind kind);
-
-/* May a VM of that name take pages? NULL: one without a name. */
-bool source_is_for(const struct source *source, const char *vm);
 
 /* Looks at the file. */
 enum source_state source_state(const struct source *source);
