@@ -6,6 +6,7 @@ The guest's memory is copied to an image that the destination indexes. Then what
 the image changes, without the index, in every way that would put a wrong page into the
 guest if SHA-256 were not asked. Every move is verified page by page.
 """
+import contextlib
 import os
 import sys
 
@@ -60,9 +61,9 @@ class Known(Scenario):
         return int(host.run(f"sed -n 's/.*seed.*\"\\([0-9a-f]*\\)\".*/\\1/p' "
                             f"{STORE}/store.json", check=True).out, 16)
 
-    def move(self, **options):
+    def move(self, recv_args=(), **options):
         """To the other host."""
-        result, move = self.cross(recv_args=["--store", STORE], **options)
+        result, move = self.cross(recv_args=["--store", STORE, *recv_args], **options)
         pages = result["pages"]
         self.tests.note(f"{result['mode']}: {pages}, missed {result['missed']}, "
                         f"taken {result.get('taken')}, {result['wire_bytes']} bytes, "
@@ -82,10 +83,22 @@ class Known(Scenario):
         assert result["taken"]["ram"] == pages["reference"] - result["missed"], result
         assert result["wire_bytes"] < pages["reference"] * PAGE / 2, result
 
+    @contextlib.contextmanager
+    def neighbour(self):
+        """On the other host VM a-1 holds what is in the image, as the operator has said."""
+        host, path = self.other(self.vm.host), "/run/migrate-fast/a-1"
+        host.run(f"cp --sparse=always {self.image} {path}", timeout=300, check=True)
+        try:
+            self.store("add", "--of=a-1", path)
+            yield
+        finally:
+            host.run(f"rm {path}", check=True)
+
     def others(self):
-        """An image for another VM is not even told of."""
+        """An image for another VM, and another's memory, are not even told of."""
         self.index("--for=vm2")
-        result = self.move()
+        with self.neighbour():
+            result = self.move()
         assert not result["pages"]["reference"] and not result["missed"], result
         self.store("list", host=self.vm.host)
 
@@ -148,11 +161,30 @@ class Known(Scenario):
         assert not self.kept(home), self.kept(home)
         assert "is empty" in self.store("list", host=home)
 
+    def tenants(self):
+        """What VMs of tenant A hold is of use to vm1 only if it shares with them."""
+        apart = "[group a]\nvms = a-*\nshare = group\n[group b]\nvms = vm?\nshare = host\n"
+        together = "[group a]\nvms = a-* vm?\nshare = group\n"
+        conf = os.path.join(self.bed.dir, "store.conf")
+        for policy in (apart, together):
+            with open(conf, "w", encoding="utf8") as file:
+                file.write(policy)
+            os.chmod(conf, 0o644)
+            self.index("--for=a-2")
+            with self.neighbour():
+                result = self.move(["--conf", conf])
+            if policy == together:
+                assert list(result["taken"]) == ["a-1"], result
+                assert result["taken"]["a-1"] > 5000, result
+            else:
+                assert not result["pages"]["reference"] and not result["missed"], result
+
     def run(self):
         for mode in MODES if REPEAT > 1 else FEW:
             with self.test(f"known: {mode}"):
                 self.known(mode)
-        for case in (self.commutes, self.others, self.written, self.shrinks, self.forged):
+        for case in (self.commutes, self.others, self.tenants, self.written, self.shrinks,
+                     self.forged):
             with self.test(case.__name__):
                 case()
         return self.tests.finish()
