@@ -59,4 +59,35 @@ static inline int right(const uint64_t *p, uint64_t page, uint32_t seq)
 	return !bad;
 }
 
+/*
+ * The same with pages of which a new version rewrites only word 1 and @few others,
+ * somewhere in the page: what stands elsewhere is of version 0.
+ */
+static inline size_t few_at(uint64_t page, size_t few)
+{
+	return 2 + page * 37 % (WORDS - 1 - few);
+}
+
+static inline void fill_few(uint64_t *p, uint64_t page, uint32_t seq, size_t few)
+{
+	uint64_t x = mix(page, seq);
+	size_t at = few_at(page, few);
+
+	p[1] = seq;
+	for (size_t i = at; i < at + few; i++)
+		p[i] = x * i;
+}
+
+static inline int right_few(const uint64_t *p, uint64_t page, uint32_t seq, size_t few)
+{
+	uint64_t x = mix(page, seq), old = mix(page, 0), bad = 0;
+	size_t at = few_at(page, few);
+
+	bad |= p[0] ^ page;
+	bad |= p[1] ^ seq;
+	for (size_t i = 2; i < WORDS; i++)
+		bad |= p[i] ^ (i >= at && i < at + few ? x : old) * i;
+	return !bad;
+}
+
 #endif /* PATTERN_H */

@@ -3,14 +3,15 @@
  * Work for a guest that is being moved, and proof that nothing of it was lost.
  *
  *   workload idle
- *   workload writer SIZE_MB [hot=MB] [rate=PAGES_PER_S] [nap=MS] [threads=N] [seconds=N]
+ *   workload writer SIZE_MB [hot=MB] [few=WORDS] [rate=PAGES_PER_S] [nap=MS] [threads=N]
+ *                   [seconds=N]
  *   workload disk DEVICE SIZE_MB [rate=BLOCKS_PER_S] [seconds=N]
  *   workload sum FILE [SIZE_MB]
  *
  * writer: each page holds its number, a sequence number and a checksum over all of
  * it; what each page must hold is known elsewhere. Every visit verifies the page
  * before it writes the next version, so a lost, stale, torn or exchanged page is
- * found. disk does the same with blocks of a disk, around the page cache. When it is
+ * found. With few= a visit changes only so many words. disk does the same with blocks of a disk, around the page cache. When it is
  * ahead of its rate it sleeps for a nap, 2 ms if not told otherwise: to wake up costs an
  * emulated host more than to write a page.
  *
@@ -36,7 +37,7 @@
 
 #define MAX_THREADS 16
 
-static uint64_t size_mb, hot_mb, rate, seconds, threads = 1, nap_us = 2000;
+static uint64_t size_mb, hot_mb, few, rate, seconds, threads = 1, nap_us = 2000;
 static volatile sig_atomic_t stop, verify;
 
 struct worker {
@@ -76,13 +77,17 @@ static void visit(struct worker *w, uint64_t *block, uint64_t i, int write)
 		w->errors++;
 		return;
 	}
-	if (!right(p, n, w->want[i])) {
+	if (few ? !right_few(p, n, w->want[i], few) : !right(p, n, w->want[i])) {
 		complain(w, p, n, w->want[i]);
 		w->want[i] = p[1];	/* count each loss once */
 	}
 	if (!write)
 		return;
-	fill(p, n, ++w->want[i]);
+	w->want[i]++;
+	if (few)
+		fill_few(p, n, w->want[i], few);
+	else
+		fill(p, n, w->want[i]);
 	if (!memory && pwrite(disk, p, PAGE, n * PAGE) != PAGE) {
 		printf("error: write of block %llu: %s\n", (unsigned long long)n,
 		       strerror(errno));
@@ -255,6 +260,8 @@ static void options(int argc, char **argv)
 	for (; argc > 0; argc--, argv++) {
 		if (!strncmp(*argv, "hot=", 4))
 			hot_mb = strtoull(*argv + 4, NULL, 0);
+		else if (!strncmp(*argv, "few=", 4))
+			few = strtoull(*argv + 4, NULL, 0);
 		else if (!strncmp(*argv, "rate=", 5))
 			rate = strtoull(*argv + 5, NULL, 0);
 		else if (!strncmp(*argv, "nap=", 4))
@@ -266,7 +273,7 @@ static void options(int argc, char **argv)
 		else
 			exit(2);
 	}
-	if (threads < 1 || threads > MAX_THREADS)
+	if (threads < 1 || threads > MAX_THREADS || few > WORDS - 2)
 		exit(2);
 }
 
