@@ -236,6 +236,8 @@ def size(count):
 PAGE_CLASSES = {
     "zero": "zero: nothing to send",
     "unchanged": "written, but with what the destination has: not sent again",
+    "delta": "sent again: only what has changed in it",
+    "compressed": "sent whole, compressed",
     "raw": "sent whole"}
 
 

@@ -43,7 +43,8 @@ class Full(Scenario):
         assert result["device_state_bytes"] > 10000, "no device state"
         least = (pages["raw"] * 4096 + named(pages) * 48 +
                  result["device_state_bytes"])
-        most = (least + pages["compressed"] * 4096) * 1.1 + (1 << 20)
+        most = (least + pages["compressed"] * 4096 + pages["delta"] * 2100) * 1.1 + (1 << 20)
+        assert not result["delta_missed"], f"{result['delta_missed']} changes did not fit"
         assert least <= result["wire_bytes"] <= most, \
             f"{result['wire_bytes']} bytes, not {least} to {most:.0f}"
         assert result["downtime_ms"] <= result["total_ms"]

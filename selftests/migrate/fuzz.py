@@ -22,13 +22,36 @@ MAGIC = 0x3172464d
 (HELLO, WELCOME, FAIL, BEAT, PAGES, ZERO, ROUND, ROUND_DONE, PREPARE, READY, DEVICE, DIGEST,
  VERIFY, DIFFER, VERIFIED, LOAD, PREPARED, COMMIT, RUNNING, REFUSED, BYE, ASK,
  ANSWER, JOIN, JOINED, STALE, DEMAND, FAULT, PUSHED, MISSING, MISSES, COMPLETE,
- DIGESTS, FILTER, REFER, MISS, PACKED, COPY) = range(1, 39)
+ DIGESTS, FILTER, REFER, MISS, PACKED, COPY, DELTA) = range(1, 40)
 FAKE_PORT = 4445
+# A gigabyte of zeroes, by zstd.
+ZEROES = (struct.pack("<IBI", 0xfd2fb528, 0xa0, 1 << 30) +
+          struct.pack("<I", 131072 << 3 | 2) * 8191 + struct.pack("<I", 131072 << 3 | 3))
 
 
 def frame(kind, payload=b"", ram=0, count=0, page=0, length=None, magic=MAGIC):
     return struct.pack("<IHHIIQ", magic, kind, ram,
                        len(payload) if length is None else length, count, page) + payload
+
+
+def zstd(data):
+    """As zstd would store it without compressing: blocks of up to 128 KiB."""
+    blocks = [data[at:at + 131072] for at in range(0, len(data), 131072)] or [b""]
+    out = struct.pack("<IBI", 0xfd2fb528, 0xa0, len(data))
+    for number, block in enumerate(blocks):
+        last = number == len(blocks) - 1
+        out += (len(block) << 3 | last).to_bytes(3, "little") + block
+    return out
+
+
+def delta(*masks, length=None, **options):
+    """A DELTA frame of pages in which these blocks have changed; its checks are wrong."""
+    data = struct.pack(f"<{len(masks)}H", *masks)
+    for mask in masks:
+        data += b"x" * (4096 if mask == 0xffff else 8 + 256 * mask.bit_count())
+    if length is not None:
+        data = data[:length].ljust(length, b"\0")
+    return frame(DELTA, zstd(data), **{"count": len(masks), **options})
 
 
 def words(data):
@@ -119,11 +142,20 @@ class Fuzz(Survivor):
             assert recv.wait(30) == FAILED, recv.output
             assert twin.status() == "inmigrate"
 
-    def after_greeting(self, twin, data, then_close=False, split=False, pull=False, **other):
+    def join(self):
+        """The second connection, for faults."""
+        sock = self.dial()
+        sock.sendall(frame(JOIN, json.dumps({**self.hello, "role": "pull"}).encode()))
+        answer = self.first_word(sock)
+        assert struct.unpack("<IH", answer[:6]) == (MAGIC, JOINED), answer[:100]
+        return sock
+
+    def after_greeting(self, twin, data, then_close=False, split=False, join=False, **other):
         """A greeting, then this; recv must end with an error, QEMU must not run.
 
-        pull: there is a connection for faults by then.
+        Returns what it has said meanwhile.
         """
+        said, pull = b"", None
         greeting = {**self.hello, "split": split, **other}
         recv = Tool(self.b, ["recv", "--qmp", twin.qmp_path, "--listen", f":{PORT}",
                              "--json"])
@@ -134,17 +166,17 @@ class Fuzz(Survivor):
             self.first_word(sock)
             if split and not other:	# else it has sent us away already
                 self.knock()
-            joined = self.dial() if pull else None
-            if pull:
-                joined.sendall(frame(JOIN, json.dumps({**greeting, "role": "pull"}).encode()))
-                assert self.first_word(joined)[4] == JOINED
+            if join:
+                pull = self.join()
             sock.sendall(data)
             if not then_close:
-                self.listen_to(sock)
+                said = self.listen_to(sock)
         except (BrokenPipeError, ConnectionError):
             pass
         finally:
             sock.close()
+            if pull:
+                pull.close()
         try:
             rc = recv.wait(60)
         except TimeoutError:
@@ -153,6 +185,7 @@ class Fuzz(Survivor):
         assert rc == FAILED, f"recv returned {rc} after {data[:60]!r}:\n{recv.output}"
         assert "failed:" in recv.output, recv.output
         assert "RESUME" not in [event["event"] for event in twin.events]
+        return said
 
     def knock(self):
         """Strangers at the door while a VM is received: turned away, no more."""
@@ -205,7 +238,13 @@ class Fuzz(Survivor):
             frame(PAGES, bytes(4096), count=1, page=pages), frame(COMMIT)]
         with self.case("lies about memory that is absent") as twin:
             for data in cases:
-                self.after_greeting(twin, frame(DEMAND) + data, split=True, pull=True)
+                self.after_greeting(twin, frame(DEMAND) + data, split=True, join=True)
+        with self.case("changes of what is absent") as twin:
+            demand = frame(STALE, b"\xff" * 8, count=64, page=64) + frame(DEMAND, page=64)
+            for page in (64, 1):
+                for data in (delta(1, page=page), delta(0xffff, page=page)):
+                    said = self.after_greeting(twin, demand + data, split=True, join=True)
+                    assert b"DELTA" in said, said
             assert twin.status() == "inmigrate", "QEMU was touched"
 
     def lies(self):
@@ -240,10 +279,18 @@ class Fuzz(Survivor):
             frame(PACKED, page, count=0), frame(PACKED, page, count=65),
             frame(PACKED, page, count=2, page=pages - 1), frame(PACKED, page, count=1, ram=7),
             frame(PACKED, page, count=1, page=1 << 63), frame(FILTER, bytes(32)),
+            delta(0xffff, page=pages), delta(1, 1, page=pages - 1), delta(1, ram=7),
+            delta(1, page=1 << 63), delta(1, count=0), delta(*[0] * 65), delta(1, count=2),
+            delta(1, 2, count=1), delta(3, length=10 + 256), delta(3, length=10 + 513),
+            delta(0xfffe, length=1), delta(0, length=0),
+            frame(DELTA, ZEROES, count=64), frame(DELTA, page, count=1), frame(DELTA, b"", count=1),
+            frame(DELTA, zstd(b"x" * 300000), count=64),
             frame(MISS, bytes(8), count=1), frame(PREPARED, b"{}"),
             frame(PREPARE) + frame(PREPARE) + frame(COMMIT),
             frame(PREPARE) + frame(DEVICE, b"x" * 100) + frame(LOAD, page=99),
             frame(PREPARE) + frame(DEVICE, b"x" * 100) + frame(COMMIT)]
+        # What it has is zero, and does not become what the check says.
+        misses = frame(MISS, struct.pack("<QQ", 5, 7), count=2)
         broken_off = [b"", frame(ROUND, page=1), frame(PAGES, page, count=1)[:100],
                       frame(PREPARE) + frame(DEVICE, b"x" * 500)]
         with self.case("lies after a right greeting") as twin:
@@ -251,11 +298,13 @@ class Fuzz(Survivor):
                 self.after_greeting(twin, data)
             for data in broken_off:
                 self.after_greeting(twin, data, then_close=True)
+            said = self.after_greeting(twin, delta(1, 0xffff, 0x8001, page=5) + frame(LOAD))
+            assert misses in said, said[-100:]
             assert twin.status() == "inmigrate", "QEMU was touched"
         with self.case("random frames after a right greeting") as twin:
             for _ in range(8 * self.repeat):
                 frames = b"".join(
-                    frame(self.random.randrange(40), self.random.randbytes(
+                    frame(self.random.randrange(42), self.random.randbytes(
                         self.random.choice([0, 8, 32, 4096])),
                         count=self.random.choice([0, 1, 2, 1 << 31]),
                         page=self.random.choice([0, 1, pages - 1, pages, 1 << 40]))

@@ -321,8 +321,8 @@ class Move:
 
 
 def travelled(pages):
-    """Of the pages of a result, or of a round: those that travelled whole."""
-    return pages["raw"] + pages["compressed"]
+    """Of the pages of a result, or of a round: those that travelled, whole or in part."""
+    return pages["raw"] + pages["compressed"] + pages["delta"]
 
 
 def named(pages):
@@ -570,7 +570,8 @@ class Scenario:
         self.note(f"moved in {result['total_ms'] / 1000:.1f} s, downtime "
                   f"{result['downtime_ms']:.0f} ms (verify {result['verify_ms']:.0f}), "
                   f"{len(result['rounds'])} rounds, {result['wire_bytes'] >> 10} KiB, "
-                  f"pages raw {pages['raw']} zero {pages['zero']} "
+                  f"pages raw {pages['raw']} compressed {pages['compressed']} "
+                  f"delta {pages['delta']} zero {pages['zero']} "
                   f"unchanged {pages['unchanged']} copy {pages['copy']}")
         followed = result.get("postcopy")
         if followed:

@@ -47,12 +47,23 @@ FIXTURE_SETUP(pack)
 	ASSERT_LE(0, self->fd);
 	fill(self->fd, self->pages, false);
 	pack_init(&self->pack, COMPRESS_AUTO);
+	/* Until somebody begins a batch. */
+	self->pack.on = true;
 }
 
 FIXTURE_TEARDOWN(pack)
 {
 	pack_free(&self->pack);
 	close(self->fd);
+}
+
+static int64_t pack_pages(struct pack *pack, int fd, uint64_t page,
+			  uint32_t count, uint8_t *packed, size_t room)
+{
+	if (pack_read(pack, fd, page, count))
+		return -1;
+	pack_copied(pack, count);
+	return pack_bytes(pack, pack->pages, count * PAGE, count, packed, room);
 }
 
 static int64_t pack_all(struct pack *pack, int fd, uint8_t *packed)
@@ -88,6 +99,24 @@ TEST_F(pack, random_is_left_alone)
 	EXPECT_EQ(0, pack_pages(&self->pack, self->fd, 1, PAGES, self->packed,
 				PAGE));
 	EXPECT_EQ(0, self->pack.packed);
+}
+
+/* Changes, where pages as such are not worth it: stored, and still less. */
+TEST_F(pack, changes_alone)
+{
+	size_t length = BYTES - 9 * PAGE / 8, n;
+
+	self->pack.on = false;
+	fill(self->fd, self->pages, true);
+	n = pack_bytes(&self->pack, self->pages, length, PAGES, self->packed,
+		       2 * BYTES);
+	ASSERT_LE(length, n);
+	EXPECT_GT(length + PAGE / 8, n);
+	EXPECT_EQ(length, unpack_bytes(self->packed, n, self->out, BYTES));
+	EXPECT_EQ(0, memcmp(self->pages, self->out, length));
+	EXPECT_EQ(0, unpack_bytes(self->packed, n, self->out, length - 1));
+	EXPECT_EQ(0, self->pack.page_ns);
+	EXPECT_EQ(0, self->pack.share);
 }
 
 TEST_F(pack, what_is_wrong_is_refused)
@@ -170,6 +199,37 @@ TEST_F(pack, becomes_compressible)
 	fill(self->fd, self->pages, false);
 	EXPECT_LT(BATCHES / 3, compressed(&self->pack, self->fd, self->packed,
 					  SLOW, 0));
+}
+
+/* Batches that may be copied, though it gains nothing; as compressed(). */
+static unsigned int cheap(struct pack *pack, int fd, uint8_t *packed,
+			  double line_ns)
+{
+	unsigned int n = 0, i;
+
+	for (i = 0; i < BATCHES; i++) {
+		pack_begin(pack, 0);
+		if (pack->cheap && !pack_read(pack, fd, 1, PAGES)) {
+			pack_copied(pack, PAGES);
+			n++;
+		}
+		if (line_ns > 0)
+			pack_learn_line(pack, PAGE, (uint64_t)line_ns);
+	}
+	return n;
+}
+
+TEST_F(pack, copies_cost_a_slow_line_nothing)
+{
+	EXPECT_LT(BATCHES * 9 / 10, cheap(&self->pack, self->fd, self->packed,
+					  SLOW));
+	EXPECT_GT(BATCHES / 20, cheap(&self->pack, self->fd, self->packed,
+				      FAST));
+}
+
+TEST_F(pack, no_copies_if_nobody_waits_for_the_line)
+{
+	EXPECT_EQ(0, cheap(&self->pack, self->fd, self->packed, 0));
 }
 
 TEST_F(pack, told)

@@ -78,14 +78,14 @@ static double round_rate(const struct round *round, double ms, int sock)
 	double rate = (double)round->wire_bytes / ms;
 	double line = (double)line_rate(sock) / 1000;
 
-	return round->pages.reference > round->pages.compressed +
-	       round->pages.raw && line > rate ? line : rate;
+	return round->pages.reference > classes_travelled(&round->pages) &&
+	       line > rate ? line : rate;
 }
 
 static void learn(struct forecast *cast, const struct round *round, bool paced,
 		  int sock)
 {
-	uint64_t travelled = round->pages.compressed + round->pages.raw;
+	uint64_t travelled = classes_travelled(&round->pages);
 	uint64_t seen = round->pages.zero + round->pages.unchanged +
 			round->pages.reference + round->pages.copy + travelled;
 	double idle = (double)(cast->pager->idle_ns - cast->idle_ns) / 1e6;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/bitmap.h"
 #include "say.h"
 #include "sender.h"
 
@@ -25,6 +26,21 @@ static int differs(struct sender *sender, const struct wire_frame *frame,
 	return 0;
 }
 
+/* The destination has not taken a page. 0, or -1: none was under way. */
+static int miss(struct sender *sender, unsigned int ram, uint64_t page)
+{
+	struct pager *pager = &sender->pager;
+
+	if (pages_miss(pager, ram, page))
+		return -1;
+	/* Otherwise it was named: once is enough. */
+	if (!delta_miss(&pager->gather.delta, ram, page)) {
+		bitmap_set(pager->pages[ram].refused, page);
+		sender->stats.missed++;
+	}
+	return 0;
+}
+
 /* Until RAM is final: then nothing may be missing. */
 static int misses(struct sender *sender, const struct wire_frame *frame,
 		  const uint8_t *payload)
@@ -41,9 +57,8 @@ static int misses(struct sender *sender, const struct wire_frame *frame,
 		memcpy(&page, payload + i * sizeof(page), sizeof(page));
 		page = le64toh(page);
 		if (page >= vm->ram[frame->ram].mf.pages ||
-		    pages_miss(&sender->pager, frame->ram, page))
+		    miss(sender, frame->ram, page))
 			return conn_out_of_turn(&sender->conn, frame);
-		sender->stats.missed++;
 	}
 	return 0;
 }

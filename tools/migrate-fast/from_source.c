@@ -19,6 +19,8 @@ static int on_copying(struct receiver *receiver,
 		return place_zero(receiver, frame);
 	case WIRE_PACKED:
 		return place_packed(receiver, frame, payload);
+	case WIRE_DELTA:
+		return place_delta(receiver, frame, payload);
 	case WIRE_REFER:
 		return place_references(receiver, frame, payload);
 	case WIRE_COPY:

@@ -12,7 +12,7 @@
 /* So much goes to the socket at a time; also the grain of the rate limit. */
 #define FLUSH_BYTES	(1 << 20)
 #define PACK_BYTES	(WIRE_PACK_PAGES * MF_PAGE_SIZE)
-/* Compressed it is less; a frame that is not needs room to be tried. */
+/* Copies are no more than that; what is compressed needs room to be tried. */
 #define PACKED_BYTES	(FLUSH_BYTES + 2 * WIRE_PACK_PAGES * MF_PAGE_SIZE)
 #define LEARN_NS	NSEC_PER_MSEC
 
@@ -29,16 +29,23 @@ void gather_init(struct gather *gather, struct vm *vm, struct conn *conn,
 void gather_free(struct gather *gather)
 {
 	pack_free(&gather->pack);
+	delta_end(&gather->delta);
 	free(gather->packed);
 }
 
+/* Does the batch go as copies? */
+static bool copies(const struct gather *gather)
+{
+	return gather->pack.on || (gather->pack.cheap && gather->delta.on);
+}
+
 /*
- * While a batch is compressed the line lives on what the socket holds: that
- * must not take long.
+ * While a batch is copied and compressed the line lives on what the socket
+ * holds: that must not take long.
  */
 static uint64_t batch(const struct gather *gather)
 {
-	return gather->pack.on ? PACK_BYTES : FLUSH_BYTES;
+	return copies(gather) ? PACK_BYTES : FLUSH_BYTES;
 }
 
 static int add(struct gather *gather, enum wire_type type, unsigned int ram,
@@ -55,6 +62,7 @@ static int add(struct gather *gather, enum wire_type type, unsigned int ram,
 	} else {
 		if (gather->nr_frames == GATHER_FRAMES && gather_flush(gather))
 			return -1;
+		gather->copied[gather->nr_frames] = false;
 		last = &gather->frames[gather->nr_frames++];
 		*last = (struct wire_frame){
 			.type = (uint16_t)type,
@@ -78,6 +86,7 @@ int gather_page(struct gather *gather, unsigned int ram, uint64_t page)
 
 int gather_zero(struct gather *gather, unsigned int ram, uint64_t page)
 {
+	delta_forget(&gather->delta, ram, page, 1);
 	return add(gather, WIRE_ZERO, ram, page);
 }
 
@@ -120,6 +129,7 @@ int gather_reference(struct gather *gather, unsigned int ram,
 
 	if (!name)
 		return -1;
+	delta_forget(&gather->delta, ram, digest->page, 1);
 	name->reference.page = htole64(digest->page);
 	name->reference.xxh64 = htole64(digest->xxh64);
 	memcpy(name->reference.sha256, digest->sha256, sizeof(digest->sha256));
@@ -134,14 +144,54 @@ int gather_copy(struct gather *gather, unsigned int ram,
 
 	if (!name)
 		return -1;
+	delta_forget(&gather->delta, ram, digest->page, 1);
 	name->copy.page = htole64(digest->page);
 	name->copy.from = htole64(from);
 	memcpy(name->copy.sha256, digest->sha256, sizeof(digest->sha256));
 	return 0;
 }
 
-/* Makes PACKED frames of those that get smaller by it. */
-static int compress(struct gather *gather)
+/*
+ * A PAGES frame goes as a copy, which is made at @to: of what has changed, or
+ * compressed, where that is less. Returns its bytes; 0 if it goes without a
+ * copy, -1 after fail().
+ */
+static int64_t copy(struct gather *gather, unsigned int number, uint8_t *to,
+		    size_t room)
+{
+	struct wire_frame *frame = &gather->frames[number];
+	struct delta *delta = &gather->delta;
+	struct pack *pack = &gather->pack;
+	size_t changes = 0, n = 0;
+
+	if (pack_read(pack, gather->vm->ram[frame->ram].fd, frame->page,
+		      frame->count))
+		return -1;
+	if (delta->on)
+		changes = delta_make(delta, frame->ram, frame->page,
+				     frame->count, pack->pages);
+	pack_copied(pack, frame->count);
+	if (changes) {
+		frame->type = WIRE_DELTA;
+		n = pack_bytes(pack, delta->payload, changes, frame->count, to,
+			       room);
+		return n ? (int64_t)n : fail("cannot compress what has changed");
+	}
+	if (pack->on)
+		n = pack_bytes(pack, pack->pages, frame->length, frame->count,
+			       to, room);
+	if (n) {
+		frame->type = WIRE_PACKED;
+	} else if (delta->on) {
+		gather->copied[number] = true;
+		n = frame->length;
+		memcpy(to, pack->pages, n);
+	}
+	return (int64_t)n;
+}
+
+/* What is whole until now becomes less. */
+static int copy_all(struct gather *gather)
 {
 	uint8_t *at = gather->packed, *end = at + PACKED_BYTES;
 	unsigned int i;
@@ -152,18 +202,40 @@ static int compress(struct gather *gather)
 
 		if (frame->type != WIRE_PAGES)
 			continue;
-		n = pack_pages(&gather->pack, gather->vm->ram[frame->ram].fd,
-			       frame->page, frame->count, at,
-			       (size_t)(end - at));
+		n = copy(gather, i, at, (size_t)(end - at));
 		if (n < 0)
 			return -1;
 		if (!n)
 			continue;
 		gather->bytes -= frame->length - (uint64_t)n;
-		frame->type = WIRE_PACKED;
 		frame->length = (uint32_t)n;
 		at += n;
 	}
+	return 0;
+}
+
+/* It goes without a copy: what the destination gets is not known. */
+static void forget_all(struct gather *gather)
+{
+	unsigned int i;
+
+	for (i = 0; i < gather->nr_frames; i++) {
+		const struct wire_frame *frame = &gather->frames[i];
+
+		if (frame->type == WIRE_PAGES)
+			delta_forget(&gather->delta, frame->ram, frame->page,
+				     frame->count);
+	}
+}
+
+/* Chooses how the batch goes. */
+static int prepare(struct gather *gather)
+{
+	pack_begin(&gather->pack, gather->rate ?
+		   gather->rate->bytes_per_s : 0);
+	if (copies(gather))
+		return copy_all(gather);
+	forget_all(gather);
 	return 0;
 }
 
@@ -192,7 +264,7 @@ static unsigned int build(struct gather *gather)
 		if (frame->type == WIRE_REFER || frame->type == WIRE_COPY) {
 			segment->offset = (uintptr_t)name;
 			name += frame->count;
-		} else if (frame->type == WIRE_PACKED) {
+		} else if (frame->type != WIRE_PAGES || gather->copied[i]) {
 			segment->offset = (uintptr_t)packed;
 			packed += frame->length;
 		} else {
@@ -228,19 +300,14 @@ static void learn(struct gather *gather)
 	gather->since_wait = 0;
 }
 
-int gather_flush(struct gather *gather)
+static int flush(struct gather *gather)
 {
 	struct conn *conn = gather->conn;
 	uint64_t done = 0;
 	unsigned int count;
 	int64_t n;
 
-	if (!gather->nr_frames)
-		return 0;
-	if (hook("hash-send"))
-		return -1;
-	if (pack_begin(&gather->pack, gather->rate ?
-		       gather->rate->bytes_per_s : 0) && compress(gather))
+	if (hook("hash-send") || prepare(gather))
 		return -1;
 	if (gather->rate && rate_wait(gather->rate, gather->bytes))
 		return -1;
@@ -271,4 +338,17 @@ int gather_flush(struct gather *gather)
 	conn->mid_frame = false;
 	gather_forget(gather);
 	return 0;
+}
+
+int gather_flush(struct gather *gather)
+{
+	int ret;
+
+	if (!gather->nr_frames)
+		return 0;
+	ret = flush(gather);
+	/* Who has got which copy? */
+	if (ret)
+		delta_end(&gather->delta);
+	return ret;
 }

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Frames of pages on their way to the socket, without copying the pages. */
+/*
+ * Frames of pages on their way to the socket: without copying the pages, or
+ * as copies, compressed or as what has changed in them.
+ */
 #ifndef GATHER_H
 #define GATHER_H
 
 #include <stdint.h>
 
 #include "conn.h"
+#include "delta.h"
 #include "pack.h"
 #include "rate.h"
 #include "vm.h"
@@ -21,8 +25,10 @@ struct gather {
 	uint8_t headers[GATHER_FRAMES][WIRE_HEADER];
 	struct wire_frame frames[GATHER_FRAMES];
 	unsigned int nr_frames;
+	bool copied[GATHER_FRAMES];	/* its pages are in .packed, as they are */
 	struct pack pack;
-	uint8_t *packed;	/* payloads of PACKED frames, one after the other */
+	struct delta delta;	/* off until somebody begins it */
+	uint8_t *packed;	/* payloads that are copies, one after the other */
 	uint64_t waited_at;	/* ns: we last had to wait; bytes sent since */
 	uint64_t since_wait;
 	/* Those of REFER and COPY frames, one after the other. */
@@ -47,7 +53,7 @@ int gather_reference(struct gather *gather, unsigned int ram,
 int gather_copy(struct gather *gather, unsigned int ram,
 		const struct migrate_fast_digest *digest,
 		unsigned int from_ram, uint64_t from);
-/* Sends what was added. */
+/* Sends what was added. If that fails, what copies there are is not known. */
 int gather_flush(struct gather *gather);
 /* Forgets it. */
 void gather_forget(struct gather *gather);

@@ -74,7 +74,7 @@ static const struct argp_option send_options[] = {
 	{ "lazy", OPT_LAZY, NULL, 0,
 	  "Pages that a disk image over there has are read from it when the VM runs there, not before. A kind of post-copy: not with --mode precopy or --no-postcopy", 0 },
 	{ "compress", OPT_COMPRESS, "HOW", 0,
-	  "Compress pages (zstd): auto (default) measures whether that is faster on this line, on, or off", 0 },
+	  "Compress pages (zstd), and send of those that travel again what has changed: auto (default) measures whether that is faster on this line, on, or off", 0 },
 	{ "verify", OPT_VERIFY, NULL, 0,
 	  "Compare all memory by SHA-256 after the stop (lengthens the downtime), or when all of it has followed", 0 },
 	{ "report", OPT_REPORT, "FILE", 0, "Write the result there as JSON", 0 },

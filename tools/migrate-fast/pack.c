@@ -10,6 +10,9 @@
  * The line is only seen when we wait for it: what it takes between two such
  * moments is what it can. Who compresses slower than the line takes never
  * waits; so now and then some batches go the other way.
+ *
+ * What does not get less is copied all the same if the line does not notice:
+ * only of what went as a copy can a delta be made when it is written again.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -26,6 +29,8 @@
 #define LEVEL		1
 /* It has to be better by so much: what is measured scatters. */
 #define WORTHWHILE	0.8
+/* A copy that gains nothing yet may take so much of the line's time. */
+#define CHEAP		0.25
 /* Less is not saved: the pages go as they are, without a copy. */
 #define LEAST_SHARE	0.9
 /* Batches the same way before the other is tried, at first and at most. */
@@ -96,6 +101,7 @@ bool pack_begin(struct pack *pack, uint64_t allowed)
 		pack->on = pack->how == COMPRESS_ON;
 		return pack->on;
 	}
+	pack->cheap = pack->copy_ns < line_ns * CHEAP;
 	/* As long as nobody has to wait for the line, nothing is too much. */
 	if (line_ns <= 0) {
 		pack->on = false;
@@ -118,10 +124,11 @@ bool pack_begin(struct pack *pack, uint64_t allowed)
 	return pack->on;
 }
 
-static int read_pages(struct pack *pack, int fd, uint64_t page, size_t bytes)
+int pack_read(struct pack *pack, int fd, uint64_t page, uint32_t count)
 {
-	size_t done = 0;
+	size_t bytes = (size_t)count * MF_PAGE_SIZE, done = 0;
 
+	pack->began = now_ns();
 	while (done < bytes) {
 		ssize_t n = pread(fd, pack->pages + done, bytes - done,
 				  (off_t)(page * MF_PAGE_SIZE + done));
@@ -136,25 +143,32 @@ static int read_pages(struct pack *pack, int fd, uint64_t page, size_t bytes)
 	return 0;
 }
 
-int64_t pack_pages(struct pack *pack, int fd, uint64_t page, uint32_t count,
-		   void *to, size_t room)
+void pack_copied(struct pack *pack, uint32_t count)
+{
+	average(&pack->copy_ns, (double)(now_ns() - pack->began) / count);
+}
+
+size_t pack_bytes(struct pack *pack, const void *from, size_t length,
+		  uint32_t count, void *to, size_t room)
 {
 	size_t bytes = (size_t)count * MF_PAGE_SIZE, n;
-	uint64_t began = now_ns();
 
-	if (read_pages(pack, fd, page, bytes))
-		return -1;
-	n = ZSTD_compressCCtx(pack->context, to, room, pack->pages, bytes,
-			      LEVEL);
+	/* Changes alone are hardly looked at: that is no more than a copy. */
+	n = ZSTD_compressCCtx(pack->context, to, room, from, length,
+			      pack->on ? LEVEL : ZSTD_minCLevel());
 	/* It has not become less, and so there was no room for it. */
 	if (ZSTD_isError(n))
 		n = bytes;
-	average(&pack->page_ns, (double)(now_ns() - began) / count);
-	average(&pack->share, (double)n / (double)bytes);
-	if ((double)n >= (double)bytes * LEAST_SHARE)
+	/* What deltas alone gain says nothing of compressing. */
+	if (pack->on) {
+		average(&pack->page_ns,
+			(double)(now_ns() - pack->began) / count);
+		average(&pack->share, (double)n / (double)bytes);
+	}
+	if ((double)n >= (double)bytes * (length < bytes ? 1 : LEAST_SHARE))
 		return 0;
 	pack->packed += count;
-	return (int64_t)n;
+	return n;
 }
 
 void pack_learn_line(struct pack *pack, uint64_t bytes, uint64_t ns)
@@ -164,13 +178,20 @@ void pack_learn_line(struct pack *pack, uint64_t bytes, uint64_t ns)
 			(double)bytes);
 }
 
-int unpack_pages(const void *from, size_t bytes, void *to, uint32_t count)
+size_t unpack_bytes(const void *from, size_t bytes, void *to, size_t room)
 {
 	static ZSTD_DCtx *context;
-	size_t all = (size_t)count * MF_PAGE_SIZE;
+	size_t n;
 
 	if (!context)
 		context = need(ZSTD_createDCtx());
-	return ZSTD_decompressDCtx(context, to, all, from, bytes) == all ?
-	       0 : -1;
+	n = ZSTD_decompressDCtx(context, to, room, from, bytes);
+	return ZSTD_isError(n) ? 0 : n;
+}
+
+int unpack_pages(const void *from, size_t bytes, void *to, uint32_t count)
+{
+	size_t all = (size_t)count * MF_PAGE_SIZE;
+
+	return unpack_bytes(from, bytes, to, all) == all ? 0 : -1;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Pages compressed (zstd) on their way, where that pays: the source measures
- * what compressing costs and what the line takes, and goes on with what is
- * faster.
+ * Pages copied, and compressed (zstd), on their way, where that pays: the
+ * source measures what it costs and what the line takes, and goes on with what
+ * is faster.
  */
 #ifndef PACK_H
 #define PACK_H
@@ -22,13 +22,16 @@ struct pack {
 	void *context;
 	uint8_t *pages;		/* room for WIRE_PACK_PAGES, as they were read */
 	/* Moving averages; 0: not known. */
-	double page_ns;		/* to read and compress a page */
+	double copy_ns;		/* to read a page, and digest its blocks */
+	double page_ns;		/* to do so and compress it */
 	double line_ns;		/* for a page to be taken by the line */
 	double share;		/* of the bytes that compressing leaves */
 	unsigned int left;	/* batches until it tries the other way */
 	unsigned int patience;	/* ... how many it was at the last time */
 	bool on;		/* this batch is compressed */
-	uint64_t packed;	/* pages that went compressed */
+	bool cheap;		/* ... or may be copied, for deltas later */
+	uint64_t began;		/* to read the last pages */
+	uint64_t packed;	/* pages that went compressed, deltas too */
 };
 
 /* The name says how; 0, or -1 without fail(). */
@@ -42,18 +45,23 @@ void pack_free(struct pack *pack);
  * send, 0 if there is no limit.
  */
 bool pack_begin(struct pack *pack, uint64_t allowed);
+/* Reads @count pages of the RAM file @fd into .pages. 0, or -1 after fail(). */
+int pack_read(struct pack *pack, int fd, uint64_t page, uint32_t count);
+/* They are read, and digested. */
+void pack_copied(struct pack *pack, uint32_t count);
 /*
- * Reads @count pages of the RAM file @fd from @page on and compresses them to
- * @to, where @room bytes are. The bytes it has become, 0 if that is not worth
- * it, -1 after fail().
+ * Compresses @length bytes, which @count pages are or have become, to @to,
+ * where @room bytes are. The bytes that are left, or 0 if it is not worth it.
  */
-int64_t pack_pages(struct pack *pack, int fd, uint64_t page, uint32_t count,
-		   void *to, size_t room);
+size_t pack_bytes(struct pack *pack, const void *from, size_t length,
+		  uint32_t count, void *to, size_t room);
 /*
  * The line has taken @bytes in @ns, and we had to wait for it.
  */
 void pack_learn_line(struct pack *pack, uint64_t bytes, uint64_t ns);
-/* Destination. 0 if @from was exactly @count pages, which are at @to now. */
+/* Destination. The bytes that @from has become at @to; 0: there is no room. */
+size_t unpack_bytes(const void *from, size_t bytes, void *to, size_t room);
+/* 0 if @from was exactly @count pages, which are at @to now. */
 int unpack_pages(const void *from, size_t bytes, void *to, uint32_t count);
 
 #endif /* PACK_H */

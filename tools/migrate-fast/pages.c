@@ -30,7 +30,8 @@
  * A reference, or a copy of another page, is certain as a page is: its XXH64
  * and SHA-256 need not be of the same moment. If it misses, the destination
  * has what it had, and says so before it acknowledges the round; the next
- * harvest reports the page.
+ * harvest reports the page. So it is with a delta, see delta.c: it brings a
+ * copy that was read after the page was hashed, or misses.
  *
  * Harvests are only made between rounds, each of which ends with the
  * acknowledgement: .in_flight, what was sent in the round, less what the
@@ -195,7 +196,6 @@ int pages_miss(struct pager *pager, unsigned int ram, uint64_t page)
 	bitmap_clear(pages->in_flight, page);
 	bitmap_clear(pages->certain, page);
 	bitmap_clear(pages->zero, page);
-	bitmap_set(pages->refused, page);
 	if (!bitmap_test(pages->missed, page))
 		pager->missing++;
 	bitmap_set(pages->missed, page);

@@ -26,11 +26,11 @@ struct pages {
 	uint64_t *zero;		/* the destination has zeroes */
 	uint64_t *in_flight;	/* sent since the last harvest */
 	uint64_t *stale;	/* post-copy: what the destination lacks */
-	uint64_t *sent;		/* sent whole, once or more often */
+	uint64_t *sent;		/* sent, not named, once or more often */
 	uint64_t *twice;	/* ... twice or more often */
 	uint64_t *before;	/* what the last harvest reported */
-	uint64_t *missed;	/* named, but not known there */
-	uint64_t *refused;	/* ... once or more often: goes whole */
+	uint64_t *missed;	/* named, or a delta, but not taken */
+	uint64_t *refused;	/* ... named, once or more often */
 	uint64_t owed;		/* pages left in the bitmap by the last scan */
 };
 
@@ -58,8 +58,8 @@ void pages_free(struct pager *pager);
 /* Takes the dirty pages of all files into their bitmaps. */
 int pages_harvest(struct pager *pager, struct mf_harvested *sum);
 /*
- * A reference or a copy has missed: the next harvest reports the page. -1 if
- * none was under way.
+ * A reference, a copy or a delta has missed: the next harvest reports the page.
+ * -1 if none was under way.
  */
 int pages_miss(struct pager *pager, unsigned int ram, uint64_t page);
 /* Of the pages from @start, no more than @most. */
@@ -77,9 +77,9 @@ void pages_record(struct pager *pager, unsigned int ram,
 /* One that the destination has, perhaps, and that equals it. 1, or 0. */
 int pages_twin(struct pager *pager, const struct migrate_fast_digest *digest,
 	       unsigned int *ram, uint64_t *page);
-/* A page travels whole. */
+/* A page travels: whole, or what has changed in it. */
 void pages_sent(struct pager *pager, unsigned int ram, uint64_t page);
-/* Pages that have travelled whole twice or more often. */
+/* Pages that have travelled so twice or more often. */
 uint64_t pages_sent_twice(const struct pager *pager);
 /*
  * The writable working set: pages that were written before the last harvest

@@ -64,6 +64,19 @@ static int write_pages(struct receiver *receiver, unsigned int number,
 	return 0;
 }
 
+/* Brings pages of the VM that are not absent to .room. */
+static int read_pages(struct receiver *receiver, unsigned int number,
+		      uint64_t page, uint64_t count)
+{
+	const struct ram *ram = &receiver->vm.ram[number];
+	size_t bytes = count * MF_PAGE_SIZE;
+
+	if (pread(ram->fd, receiver->room, bytes,
+		  (off_t)(page * MF_PAGE_SIZE)) == (ssize_t)bytes)
+		return 0;
+	return fail("cannot read %s: %s", ram->path, strerror(errno));
+}
+
 int place_pages(struct receiver *receiver, const struct wire_frame *frame,
 		const uint8_t *payload)
 {
@@ -122,6 +135,41 @@ static int tell_missed(struct receiver *receiver,
 	};
 
 	return count ? conn_send_frame(&receiver->conn, &reply, missed) : 0;
+}
+
+/*
+ * What has changed in pages that are here. One that is not what the source
+ * thinks stays as it is.
+ */
+int place_delta(struct receiver *receiver, const struct wire_frame *frame,
+		const uint8_t *payload)
+{
+	static uint8_t changes[DELTA_BYTES];
+	uint64_t missed[WIRE_PACK_PAGES], which;
+	uint32_t i, n = 0;
+	size_t length;
+
+	/* From DEMAND on the VM writes them, or they are absent. */
+	if (receiver->demand.active)
+		return conn_out_of_turn(&receiver->conn, frame);
+	if (check_range(receiver, frame) ||
+	    read_pages(receiver, frame->ram, frame->page, frame->count))
+		return -1;
+	length = unpack_bytes(payload, frame->length, changes, sizeof(changes));
+	if (delta_apply(receiver->check, changes, length, receiver->room,
+			frame->count, &which)) {
+		receiver->conn.broken = true;
+		return fail("%s sent a DELTA frame that makes no sense",
+			    receiver->conn.peer);
+	}
+	if (write_pages(receiver, frame->ram, frame->page, frame->count,
+			receiver->room))
+		return -1;
+	for (i = 0; i < frame->count; i++)
+		if (which >> i & 1)
+			missed[n++] = htole64(frame->page + i);
+	receiver->pages += frame->count - n;
+	return tell_missed(receiver, frame, missed, n);
 }
 
 /* From the one at @at on: neighbours that were found, or one that was not. */
@@ -190,10 +238,12 @@ static bool is_copy(const struct receiver *receiver,
 static bool read_twin(struct receiver *receiver, const struct wire_frame *frame,
 		      const struct wire_copy *copy)
 {
-	return pread(receiver->vm.ram[frame->page].fd, receiver->room,
-		     MF_PAGE_SIZE, (off_t)(le64toh(copy->from) *
-					   MF_PAGE_SIZE)) == MF_PAGE_SIZE &&
-	       known_is_it(&receiver->known, receiver->room, copy->sha256);
+	if (!read_pages(receiver, (unsigned int)frame->page,
+			le64toh(copy->from), 1))
+		return known_is_it(&receiver->known, receiver->room,
+				   copy->sha256);
+	free(fail_take());
+	return false;
 }
 
 /*

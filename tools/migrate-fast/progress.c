@@ -155,13 +155,14 @@ void progress_round(struct progress *progress, const struct round *round)
 		return;
 	}
 	wipe();
-	fprintf(stderr, "round %2u%s: %llu pages: zero %llu, unchanged %llu, reference %llu, copy %llu, compressed %llu, raw %llu, postponed %llu; %s in %.0f ms",
+	fprintf(stderr, "round %2u%s: %llu pages: zero %llu, unchanged %llu, reference %llu, copy %llu, delta %llu, compressed %llu, raw %llu, postponed %llu; %s in %.0f ms",
 		round->number, round->stopped ? " (stopped)" : "",
 		(unsigned long long)round->dirty,
 		(unsigned long long)round->pages.zero,
 		(unsigned long long)round->pages.unchanged,
 		(unsigned long long)round->pages.reference,
 		(unsigned long long)round->pages.copy,
+		(unsigned long long)round->pages.delta,
 		(unsigned long long)round->pages.compressed,
 		(unsigned long long)round->pages.raw,
 		(unsigned long long)round->postponed,

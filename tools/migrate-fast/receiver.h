@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "conn.h"
+#include "delta.h"
 #include "demand.h"
 #include "devstate.h"
 #include "door.h"
@@ -36,6 +37,7 @@ struct receiver {
 	uint8_t *room;		/* PLACE_ROOM bytes: pages before they are placed */
 	json_t *hello;
 	char session[HELLO_SESSION];
+	uint8_t check[DELTA_SECRET];	/* of what comes as a delta */
 	bool run_it;		/* it ran at the source */
 	bool unconfirmed;	/* ... and QEMU has yet to say that it runs here */
 	bool verify;		/* the source has announced that it compares */
@@ -104,6 +106,8 @@ int place_pages(struct receiver *receiver, const struct wire_frame *frame,
 		const uint8_t *payload);
 int place_packed(struct receiver *receiver, const struct wire_frame *frame,
 		 const uint8_t *payload);
+int place_delta(struct receiver *receiver, const struct wire_frame *frame,
+		const uint8_t *payload);
 /* Decompresses to @to. 0, or -1 after fail(). */
 int place_unpack(struct conn *conn, const struct wire_frame *frame,
 		 const uint8_t *payload, void *to);

@@ -17,11 +17,12 @@ static double tidy(double ms)
 
 static json_t *classes(const struct classes *pages)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 			 "zero", (json_int_t)pages->zero,
 			 "unchanged", (json_int_t)pages->unchanged,
 			 "reference", (json_int_t)pages->reference,
 			 "copy", (json_int_t)pages->copy,
+			 "delta", (json_int_t)pages->delta,
 			 "compressed", (json_int_t)pages->compressed,
 			 "raw", (json_int_t)pages->raw);
 }
@@ -152,6 +153,8 @@ json_t *report_json(const struct stats *stats)
 			    json_integer(most_throttled(stats)));
 	json_object_set_new(json, "missed",
 			    json_integer((json_int_t)stats->missed));
+	json_object_set_new(json, "delta_missed",
+			    json_integer((json_int_t)stats->delta_missed));
 	if (stats->taken)
 		json_object_set(json, "taken", stats->taken);
 	json_object_set_new(json, "working_set",
@@ -281,11 +284,12 @@ void report_text(const struct stats *stats, bool json)
 	printf("  memory          %s, %llu pages, %u rounds\n",
 	       size_text((double)stats->total_pages * 4096),
 	       (unsigned long long)stats->total_pages, stats->nr_rounds);
-	printf("  pages           zero %llu, unchanged %llu, reference %llu, copy %llu, compressed %llu, raw %llu, postponed %llu\n",
+	printf("  pages           zero %llu, unchanged %llu, reference %llu, copy %llu, delta %llu, compressed %llu, raw %llu, postponed %llu\n",
 	       (unsigned long long)pages->zero,
 	       (unsigned long long)pages->unchanged,
 	       (unsigned long long)pages->reference,
 	       (unsigned long long)pages->copy,
+	       (unsigned long long)pages->delta,
 	       (unsigned long long)pages->compressed,
 	       (unsigned long long)pages->raw,
 	       (unsigned long long)stats->postponed);

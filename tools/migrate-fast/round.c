@@ -20,6 +20,7 @@ struct round *sender_round(struct sender *sender, bool stopped, uint64_t dirty)
 		.throttle = stopped ? 0 : sender->throttle.percent,
 	};
 	sender->round_packed = sender->pager.gather.pack.packed;
+	sender->round_delta = sender->pager.gather.delta.sent;
 	sender->round_tx = sender->conn.tx_bytes;
 	sender->round_at = now_ns();
 	return round;
@@ -55,9 +56,12 @@ int sender_round_end(struct sender *sender, struct round *round)
 	stats->pages.reference += round->pages.reference;
 	stats->pages.copy += round->pages.copy;
 	/* Until it went nobody knew. */
+	round->pages.delta = sender->pager.gather.delta.sent -
+			     sender->round_delta;
 	round->pages.compressed = sender->pager.gather.pack.packed -
-				  sender->round_packed;
-	round->pages.raw -= round->pages.compressed;
+				  sender->round_packed - round->pages.delta;
+	round->pages.raw -= round->pages.delta + round->pages.compressed;
+	stats->pages.delta += round->pages.delta;
 	stats->pages.compressed += round->pages.compressed;
 	stats->pages.raw += round->pages.raw;
 	stats->postponed += round->postponed;

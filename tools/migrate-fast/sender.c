@@ -117,6 +117,9 @@ static int migrate(struct sender *sender)
 		sender->pager.seed = sender->refer.seed;
 		sender->pager.lazy = options->lazy;
 	}
+	if (options->compress != COMPRESS_OFF &&
+	    delta_begin(&sender->pager.gather.delta, vm, sender->session))
+		return -1;
 	if (options->max_bandwidth) {
 		rate_set(&sender->rate, options->max_bandwidth);
 		sender->pager.gather.rate = &sender->rate;
@@ -141,6 +144,7 @@ static int finish(struct sender *sender)
 			    sender->supply.pull.conn.tx_bytes;
 	stats->back_bytes = sender->conn.rx_bytes +
 			    sender->supply.pull.conn.rx_bytes;
+	stats->delta_missed = sender->pager.gather.delta.missed;
 	if (sender->pager.vm) {
 		stats->sent_twice = pages_sent_twice(&sender->pager);
 		stats->sent_more = sender->pager.more;

@@ -46,6 +46,7 @@ struct sender {
 	uint64_t round_done;
 	uint64_t round_at, round_tx;	/* when the round began, bytes by then */
 	uint64_t round_packed;		/* pages compressed by then */
+	uint64_t round_delta;		/* ... of them sent as deltas */
 	struct wire_frame differ;	/* .count != 0: pages differ */
 	uint8_t *differ_digests;
 

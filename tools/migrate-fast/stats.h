@@ -13,9 +13,16 @@ struct classes {
 	uint64_t unchanged;	/* written, but what the destination has */
 	uint64_t reference;	/* named: the destination may have it */
 	uint64_t copy;		/* named: equals another page that has travelled */
+	uint64_t delta;		/* sent again: what has changed in it */
 	uint64_t compressed;	/* sent whole, and became less on the way */
 	uint64_t raw;		/* sent whole, as it was */
 };
+
+/* Pages that the destination needed something of. */
+static inline uint64_t classes_travelled(const struct classes *pages)
+{
+	return pages->delta + pages->compressed + pages->raw;
+}
 
 struct round {
 	unsigned int number;
@@ -80,12 +87,13 @@ struct stats {
 	uint64_t back_bytes;	/* destination to source */
 	uint64_t device_bytes;
 	uint64_t working_set;	/* pages written in two rounds on end */
-	uint64_t sent_twice;	/* pages that travelled whole more than once */
+	uint64_t sent_twice;	/* pages that travelled more than once */
 	uint64_t sent_more;	/* times that one travelled a third time ... */
 	double copy_ms;		/* until the VM was stopped */
 	struct supplied supplied;
 	json_t *taken;		/* from which source the destination took pages */
 	uint64_t missed;	/* references and copies that were not there */
+	uint64_t delta_missed;	/* deltas that were of another page there */
 	json_t *arrived;	/* what the destination tells of it, or NULL */
 	bool verified;
 	bool was_running;	/* when it began */

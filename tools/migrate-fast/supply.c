@@ -185,6 +185,8 @@ int supply_stale(struct sender *sender)
 	uint64_t stale = pages_lacking(&sender->pager);
 	unsigned int i;
 
+	/* What is over there may be absent soon, or written by the VM. */
+	delta_end(&sender->pager.gather.delta);
 	for (i = 0; i < sender->vm.rams; i++)
 		if (bits_send(conn, WIRE_STALE, i,
 			      sender->pager.pages[i].stale,

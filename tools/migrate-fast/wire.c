@@ -57,6 +57,7 @@ static const char *const names[WIRE_TYPES] = {
 	[WIRE_MISS] = "MISS",
 	[WIRE_PACKED] = "PACKED",
 	[WIRE_COPY] = "COPY",
+	[WIRE_DELTA] = "DELTA",
 };
 
 /* Types that have a payload. */
@@ -67,7 +68,8 @@ static const char *const names[WIRE_TYPES] = {
 		 BIT(WIRE_ANSWER) | BIT(WIRE_JOIN) | BIT(WIRE_STALE) | \
 		 BIT(WIRE_MISSING) | BIT(WIRE_COMPLETE) | BIT(WIRE_DIGESTS) | \
 		 BIT(WIRE_FILTER) | BIT(WIRE_REFER) | BIT(WIRE_MISS) | \
-		 BIT(WIRE_PREPARED) | BIT(WIRE_PACKED) | BIT(WIRE_COPY))
+		 BIT(WIRE_PREPARED) | BIT(WIRE_PACKED) | BIT(WIRE_COPY) | \
+		 BIT(WIRE_DELTA))
 
 const char *wire_name(unsigned int type)
 {
@@ -107,9 +109,9 @@ const char *wire_unpack(const uint8_t header[WIRE_HEADER],
 		if (!frame->count || frame->count > WIRE_MAX_PAGES ||
 		    frame->length != frame->count * MIGRATE_FAST_PAGE_SIZE)
 			return "bad length of a PAGES frame";
-	} else if (frame->type == WIRE_PACKED &&
+	} else if ((frame->type == WIRE_PACKED || frame->type == WIRE_DELTA) &&
 		   (!frame->count || frame->count > WIRE_PACK_PAGES)) {
-		return "bad number of pages of a PACKED frame";
+		return "bad number of pages of a PACKED or DELTA frame";
 	} else if (frame->length > WIRE_MAX_BYTES) {
 		return "frame is too long";
 	} else if (frame->length && !(PAYLOAD >> frame->type & 1)) {

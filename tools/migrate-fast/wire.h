@@ -18,6 +18,8 @@
  *			 <-----------	WELCOME json, its RAM is all zero
  *			 <-----------	FILTER ..., if WELCOME announces it
  *	PAGES, PACKED, ZERO ... ---->
+ *	DELTA ...	 ----------->	what has changed in pages that came
+ *			 <-----------	MISS ...: those that it would not fit
  *	REFER ...	 ----------->	pages that the filter lets pass
  *	COPY ...	 ----------->	pages that equal others of the VM
  *			 <-----------	MISS ...: those of both that are not here
@@ -93,7 +95,7 @@
 /* Pages that one STALE or MISSING stands for, at most. */
 #define WIRE_BITMAP_PAGES (WIRE_MAX_BYTES * 8)
 
-/* Pages of one PACKED frame. */
+/* Pages of one PACKED or DELTA frame. */
 #define WIRE_PACK_PAGES	64
 /* Pages of one REFER or COPY: each may cost the destination a disk access. */
 #define WIRE_MAX_REFERENCES 128
@@ -137,6 +139,7 @@ enum wire_type {
 	WIRE_MISS,		/* payload: @count numbers of pages, __le64; or as FAULT */
 	WIRE_PACKED,		/* payload: @count pages, zstd */
 	WIRE_COPY,		/* payload: @count of struct wire_copy; page: RAM of .from */
+	WIRE_DELTA,		/* payload: of @count pages, see delta.h; zstd */
 	WIRE_TYPES
 };
 

@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""A page that is written again travels as what has changed in it.
+
+The guest writes a few words in each of many pages of random content: whole, compressed or
+not, such a page takes 4096 bytes. Every move is verified page by page, and by the guest.
+"""
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# pylint: disable=wrong-import-position
+from migrate.move import HOLD, MODES, Move, Scenario, Work, discard, hooks, must_answer, travelled
+from vm import Bed
+
+PAGE = 4096
+REPEAT = int(os.environ.get("MF_REPEAT", "1"))
+# With memory that follows: by then nobody may speak of changes any more.
+FEW = ("hybrid",)
+WORK = "writer 16 few=8 rate=1000"
+# A page with few words changed, at most: two blocks, and what is said of it.
+CHANGE = 600
+# On such a line even an emulated processor has the time to copy.
+SLOW = "20mbit"
+
+
+class Deltas(Scenario):
+    def __init__(self, bed):
+        super().__init__(bed, rate="100mbit")
+        # Memory that the guest has freed is zero, and does not travel.
+        self.vm = self.guest(append="init_on_free=1")
+        self.work = Work(self.vm, WORK)
+
+    def start(self, twin, rounds=3, names=(), mode="precopy", how="on", **options):
+        """After each of so many rounds the guest gets the time to write many pages."""
+        move = Move(self.vm, twin, verify=True, send_env=hooks(*names, round=HOLD),
+                    args=[*MODES[mode], "--max-rounds", rounds, f"--compress={how}"], **options)
+        for number in range(1, rounds + 1):
+            if not self.held(move.send, number):
+                break
+            time.sleep(3)
+            move.send.release()
+        return move
+
+    @staticmethod
+    def held(send, number):
+        """Wait until that round is over. False if there is none: the VM is being stopped."""
+        while send.running and not send.events("phase"):
+            notes = [note["text"] for note in send.events("note")]
+            if sum('waiting at "round"' in text for text in notes) == number:
+                return True
+            time.sleep(0.1)
+        return False
+
+    def move(self, **options):
+        """To the other host."""
+        twin = self.vm.twin(self.other(self.vm.host)).start()
+        try:
+            move = self.start(twin, **options)
+            result = move.moved()
+        except BaseException:
+            discard(twin)
+            raise
+        left, self.vm = self.vm, twin
+        discard(left)
+        assert result["verified"]
+        self.tell(result)
+        for number, each in enumerate(result["rounds"], 1):
+            self.note(f"round {number}: delta {each['delta']} compressed {each['compressed']} "
+                      f"raw {each['raw']} in {each['wire_bytes']} bytes, {each['ms']:.0f} ms")
+        must_answer(self.vm)
+        self.work.guest = self.vm
+        self.work.verify()
+        move.nothing_left()
+        return result
+
+    def changes(self, how):
+        result = self.move(how=how)
+        assert result["pages"]["delta"] > 1000, result["pages"]
+        # Nothing was sent but what would fit.
+        assert not result["delta_missed"], f"{result['delta_missed']} have missed"
+        assert not result["rounds"][0]["delta"], "changes of what never travelled"
+        for each in result["rounds"]:
+            most = (travelled(each) - each["delta"]) * PAGE + each["delta"] * CHANGE + (1 << 17)
+            if each["stopped"]:
+                most += result["device_state_bytes"]
+            assert each["wire_bytes"] < most, f"{each['wire_bytes']} bytes, not {most}"
+
+    def auto(self):
+        """What cannot be compressed is copied, so that its changes can be found."""
+        self.bed.rate(SLOW)
+        try:
+            self.changes("auto")
+        finally:
+            self.mend()
+
+    def off(self):
+        result = self.move(how="off")
+        assert not result["pages"]["delta"] and not result["pages"]["compressed"], result
+
+    def follows(self, mode):
+        result = self.move(mode=mode)
+        assert result["postcopy"]["stale"] > 500, result["postcopy"]
+        assert not result["delta_missed"], f"{result['delta_missed']} have missed"
+
+    def wrong(self):
+        """Every change is incomplete: all of them miss, and go whole."""
+        result = self.move(names=["wrong-delta"])
+        assert result["pages"]["delta"] > 500, result["pages"]
+        assert result["delta_missed"] > 500, "nobody has noticed"
+
+    def unchecked(self, twin):
+        """Without the check it is --verify that notices: so the test above tests it."""
+        move = self.start(twin, names=["wrong-delta"], recv_env=hooks("trust-delta"))
+        move.failed("verification", "differ")
+        self.work.verify()
+
+    def run(self):
+        with self.test("a few words in many pages"):
+            self.changes("on")
+        with self.test("the same where it is measured whether that pays"):
+            self.auto()
+        with self.test("none with --compress=off"):
+            self.off()
+        with self.test("changes that are wrong are not taken"):
+            self.wrong()
+        with self.twin_test("... and would be found by --verify") as twin:
+            self.unchecked(twin)
+        for mode in [mode for mode in MODES if mode not in ("precopy", "postcopy")] \
+                if REPEAT > 1 else FEW:
+            with self.test(f"memory that follows: {mode}"):
+                self.follows(mode)
+        return self.tests.finish()
+
+
+def main():
+    with Bed(name="deltas") as bed:
+        return Deltas(bed).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
