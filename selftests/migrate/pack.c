@@ -149,7 +149,7 @@ static unsigned int compressed(struct pack *pack, int fd, uint8_t *packed,
 			pack_all(pack, fd, packed);
 		}
 		if (line_ns > 0)
-			pack_learn_line(pack, PAGE, (uint64_t)line_ns);
+			pack_learn_line(pack, (uint64_t)(1e9 * PAGE / line_ns));
 	}
 	return n;
 }
@@ -166,7 +166,7 @@ TEST_F(pack, fast_line)
 					   FAST, 0));
 }
 
-TEST_F(pack, line_that_nobody_waits_for)
+TEST_F(pack, line_that_nobody_knows)
 {
 	EXPECT_EQ(0, compressed(&self->pack, self->fd, self->packed, 0, 0));
 }
@@ -214,7 +214,7 @@ static unsigned int cheap(struct pack *pack, int fd, uint8_t *packed,
 			n++;
 		}
 		if (line_ns > 0)
-			pack_learn_line(pack, PAGE, (uint64_t)line_ns);
+			pack_learn_line(pack, (uint64_t)(1e9 * PAGE / line_ns));
 	}
 	return n;
 }
@@ -227,7 +227,7 @@ TEST_F(pack, copies_cost_a_slow_line_nothing)
 				      FAST));
 }
 
-TEST_F(pack, no_copies_if_nobody_waits_for_the_line)
+TEST_F(pack, no_copies_if_nobody_knows_the_line)
 {
 	EXPECT_EQ(0, cheap(&self->pack, self->fd, self->packed, 0));
 }

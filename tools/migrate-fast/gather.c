@@ -7,6 +7,7 @@
 
 #include "gather.h"
 #include "hook.h"
+#include "line.h"
 #include "say.h"
 
 /* So much goes to the socket at a time; also the grain of the rate limit. */
@@ -14,7 +15,6 @@
 #define PACK_BYTES	(WIRE_PACK_PAGES * MF_PAGE_SIZE)
 /* Copies are no more than that; what is compressed needs room to be tried. */
 #define PACKED_BYTES	(FLUSH_BYTES + 2 * WIRE_PACK_PAGES * MF_PAGE_SIZE)
-#define LEARN_NS	NSEC_PER_MSEC
 
 void gather_init(struct gather *gather, struct vm *vm, struct conn *conn,
 		 enum compress compress)
@@ -231,6 +231,7 @@ static void forget_all(struct gather *gather)
 /* Chooses how the batch goes. */
 static int prepare(struct gather *gather)
 {
+	pack_learn_line(&gather->pack, line_rate(gather->conn->sock));
 	pack_begin(&gather->pack, gather->rate ?
 		   gather->rate->bytes_per_s : 0);
 	if (copies(gather))
@@ -283,23 +284,6 @@ void gather_forget(struct gather *gather)
 	gather->bytes = 0;
 }
 
-/*
- * The socket is full. What it has taken since it was full the last time is
- * what the line has taken: short moments tell nothing.
- */
-static void learn(struct gather *gather)
-{
-	uint64_t now = now_ns();
-
-	if (gather->waited_at && now - gather->waited_at < LEARN_NS)
-		return;
-	if (gather->waited_at)
-		pack_learn_line(&gather->pack, gather->since_wait,
-				now - gather->waited_at);
-	gather->waited_at = now;
-	gather->since_wait = 0;
-}
-
 static int flush(struct gather *gather)
 {
 	struct conn *conn = gather->conn;
@@ -316,13 +300,10 @@ static int flush(struct gather *gather)
 		return -1;
 	count = build(gather);
 	conn->mid_frame = true;
-	/* Until now the line may have had nothing to do. */
-	gather->waited_at = 0;
 	while (done < gather->bytes) {
 		n = mf_send(gather->vm->session, conn->sock, gather->segments,
 			    count, done, 0);
 		if (n == -EAGAIN) {
-			learn(gather);
 			if (conn_wait_writable(conn))
 				return -1;
 			continue;
@@ -330,7 +311,6 @@ static int flush(struct gather *gather)
 		if (n < 0)
 			return conn_write_error(conn, (int)-n);
 		done += (uint64_t)n;
-		gather->since_wait += (uint64_t)n;
 		conn_sent(conn, (uint64_t)n);
 		if (loop_check())
 			return -1;

@@ -29,8 +29,6 @@ struct gather {
 	struct pack pack;
 	struct delta delta;	/* off until somebody begins it */
 	uint8_t *packed;	/* payloads that are copies, one after the other */
-	uint64_t waited_at;	/* ns: we last had to wait; bytes sent since */
-	uint64_t since_wait;
 	/* Those of REFER and COPY frames, one after the other. */
 	union gather_name {
 		struct wire_reference reference;

@@ -7,9 +7,8 @@
  * and the time that the line does: compressing pays if it takes less than the
  * line needs for a page as it is.
  *
- * The line is only seen when we wait for it: what it takes between two such
- * moments is what it can. Who compresses slower than the line takes never
- * waits; so now and then some batches go the other way.
+ * What the line does the kernel knows, by what arrives. Pages that did not pay
+ * are tried again now and then: memory is not the same everywhere.
  *
  * What does not get less is copied all the same if the line does not notice:
  * only of what went as a copy can a delta be made when it is written again.
@@ -33,11 +32,9 @@
 #define CHEAP		0.25
 /* Less is not saved: the pages go as they are, without a copy. */
 #define LEAST_SHARE	0.9
-/* Batches the same way before the other is tried, at first and at most. */
+/* Batches that go as they are before it is tried again, at first and at most. */
 #define FIRST_TRY	16
 #define LAST_TRY	1024
-/* Batches that are a try: the line has to be waited for twice. */
-#define TRY		3
 /* Of what was measured, how much is new? */
 #define NEW		0.25
 
@@ -92,7 +89,6 @@ static bool pays(const struct pack *pack, double line_ns)
 bool pack_begin(struct pack *pack, uint64_t allowed)
 {
 	double line_ns = pack->line_ns;
-	bool best;
 
 	if (allowed && line_ns < 1e9 * MF_PAGE_SIZE / (double)allowed)
 		line_ns = 1e9 * MF_PAGE_SIZE / (double)allowed;
@@ -102,24 +98,20 @@ bool pack_begin(struct pack *pack, uint64_t allowed)
 		return pack->on;
 	}
 	pack->cheap = pack->copy_ns < line_ns * CHEAP;
-	/* As long as nobody has to wait for the line, nothing is too much. */
+	/* As long as nothing is known of the line, nothing is too much. */
 	if (line_ns <= 0) {
 		pack->on = false;
 		return false;
 	}
-	best = pack->page_ns <= 0 || pays(pack, line_ns);
-	if (pack->left > TRY) {
-		pack->left--;
-		pack->on = best;
-	} else if (pack->left) {
-		/* How would it be otherwise? */
-		pack->left--;
-		pack->on = !best;
-	} else {
+	pack->on = pack->page_ns <= 0 || pays(pack, line_ns);
+	if (pack->on) {
+		pack->patience = FIRST_TRY;
+		pack->left = FIRST_TRY;
+	} else if (!pack->left--) {
+		pack->on = true;
 		if (pack->patience < LAST_TRY)
 			pack->patience *= 2;
 		pack->left = pack->patience;
-		pack->on = best;
 	}
 	return pack->on;
 }
@@ -171,11 +163,10 @@ size_t pack_bytes(struct pack *pack, const void *from, size_t length,
 	return n;
 }
 
-void pack_learn_line(struct pack *pack, uint64_t bytes, uint64_t ns)
+void pack_learn_line(struct pack *pack, uint64_t rate)
 {
-	if (bytes)
-		average(&pack->line_ns, (double)ns * MF_PAGE_SIZE /
-			(double)bytes);
+	if (rate)
+		average(&pack->line_ns, 1e9 * MF_PAGE_SIZE / (double)rate);
 }
 
 size_t unpack_bytes(const void *from, size_t bytes, void *to, size_t room)

@@ -26,7 +26,7 @@ struct pack {
 	double page_ns;		/* to do so and compress it */
 	double line_ns;		/* for a page to be taken by the line */
 	double share;		/* of the bytes that compressing leaves */
-	unsigned int left;	/* batches until it tries the other way */
+	unsigned int left;	/* batches until it is tried again */
 	unsigned int patience;	/* ... how many it was at the last time */
 	bool on;		/* this batch is compressed */
 	bool cheap;		/* ... or may be copied, for deltas later */
@@ -55,10 +55,8 @@ void pack_copied(struct pack *pack, uint32_t count);
  */
 size_t pack_bytes(struct pack *pack, const void *from, size_t length,
 		  uint32_t count, void *to, size_t room);
-/*
- * The line has taken @bytes in @ns, and we had to wait for it.
- */
-void pack_learn_line(struct pack *pack, uint64_t bytes, uint64_t ns);
+/* The line carries so many bytes per second, as far as is known; 0: it is not. */
+void pack_learn_line(struct pack *pack, uint64_t rate);
 /* Destination. The bytes that @from has become at @to; 0: there is no room. */
 size_t unpack_bytes(const void *from, size_t bytes, void *to, size_t room);
 /* 0 if @from was exactly @count pages, which are at @to now. */
