@@ -82,6 +82,8 @@ class Known(Scenario):
         assert pages["reference"] > 5000, pages
         assert result["taken"]["ram"] == pages["reference"] - result["missed"], result
         assert result["wire_bytes"] < pages["reference"] * PAGE / 2, result
+        assert result["saved"]["bytes"] > pages["reference"] * PAGE * 0.9, result["saved"]
+        assert result["saved"]["ms"] > 0, result["saved"]
 
     @contextlib.contextmanager
     def neighbour(self):

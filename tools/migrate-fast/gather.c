@@ -208,6 +208,7 @@ static int copy_all(struct gather *gather)
 		if (!n)
 			continue;
 		gather->bytes -= frame->length - (uint64_t)n;
+		gather->saved += frame->length - (uint64_t)n;
 		frame->length = (uint32_t)n;
 		at += n;
 	}

@@ -36,6 +36,7 @@ struct gather {
 	} names[GATHER_NAMES];
 	unsigned int nr_names;
 	uint64_t bytes;
+	uint64_t saved;		/* by deltas and compression, in all */
 };
 
 void gather_init(struct gather *gather, struct vm *vm, struct conn *conn,

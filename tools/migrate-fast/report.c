@@ -157,6 +157,9 @@ json_t *report_json(const struct stats *stats)
 			    json_integer((json_int_t)stats->delta_missed));
 	if (stats->taken)
 		json_object_set(json, "taken", stats->taken);
+	json_object_set_new(json, "saved", json_pack("{s:I, s:f}",
+			"bytes", (json_int_t)stats->saved_bytes,
+			"ms", tidy(stats->saved_ms)));
 	json_object_set_new(json, "working_set",
 			    json_integer((json_int_t)stats->working_set));
 	json_object_set_new(json, "sent_twice",
@@ -240,6 +243,15 @@ static void print_taken(const struct stats *stats)
 	printf(" missed %llu\n", (unsigned long long)stats->missed);
 }
 
+static void print_saved(const struct stats *stats)
+{
+	printf("  saved           %s", size_text((double)stats->saved_bytes));
+	if (stats->saved_ms > 0)
+		printf(", which this line carries in %.1f s",
+		       stats->saved_ms / 1000);
+	puts("");
+}
+
 /* Of the time before the stop, and of the downtime. */
 static void print_stages(const struct stats *stats)
 {
@@ -303,6 +315,8 @@ void report_text(const struct stats *stats, bool json)
 		       most_throttled(stats));
 	if (stats->supplied.used)
 		print_supplied(stats);
+	if (stats->saved_bytes)
+		print_saved(stats);
 	printf("  on the wire     %s, of it device state %s\n",
 	       size_text((double)stats->wire_bytes),
 	       size_text((double)stats->device_bytes));

@@ -7,6 +7,7 @@
 #include "keeping.h"
 #include "line.h"
 #include "report.h"
+#include "saving.h"
 #include "say.h"
 #include "sender.h"
 
@@ -146,6 +147,8 @@ static int finish(struct sender *sender)
 			    sender->supply.pull.conn.rx_bytes;
 	stats->delta_missed = sender->pager.gather.delta.missed;
 	if (sender->pager.vm) {
+		saving_count(stats, &sender->pager.gather,
+			     line_rate(sender->conn.sock));
 		stats->sent_twice = pages_sent_twice(&sender->pager);
 		stats->sent_more = sender->pager.more;
 	}

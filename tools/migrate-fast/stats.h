@@ -94,6 +94,8 @@ struct stats {
 	json_t *taken;		/* from which source the destination took pages */
 	uint64_t missed;	/* references and copies that were not there */
 	uint64_t delta_missed;	/* deltas that were of another page there */
+	uint64_t saved_bytes;	/* see saving.h */
+	double saved_ms;
 	json_t *arrived;	/* what the destination tells of it, or NULL */
 	bool verified;
 	bool was_running;	/* when it began */
