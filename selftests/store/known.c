@@ -16,7 +16,7 @@
 
 #include "kselftest_harness.h"
 #include "../../tools/migrate-fast/known.h"
-#include "../../tools/migrate-fast/say.h"
+#include "../../tools/lib/say.h"
 #include "../../tools/store/build.h"
 #include "../../tools/store/sharing.h"
 

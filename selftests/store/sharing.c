@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "kselftest_harness.h"
-#include "../../tools/migrate-fast/say.h"
+#include "../../tools/lib/say.h"
 #include "../../tools/store/sharing.h"
 
 #define MUTATIONS	3000

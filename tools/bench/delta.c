@@ -18,7 +18,7 @@
 #include <xxhash.h>
 
 #include "../migrate-fast/delta.h"
-#include "../migrate-fast/say.h"
+#include "../lib/say.h"
 
 #define BYTES		(128UL << 20)
 #define FRAME		(WIRE_PACK_PAGES * MF_PAGE_SIZE)

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/say.h"
 #include "options.h"
 #include "record.h"
-#include "say.h"
 #include "vm.h"
 
 static int give_up(struct vm *vm, const json_t *record)

@@ -11,9 +11,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../lib/loop.h"
+#include "../lib/say.h"
 #include "address.h"
-#include "loop.h"
-#include "say.h"
 
 /* Splits HOST:PORT, [V6]:PORT or :PORT. */
 static int split(const char *where, char **host, char **port)

@@ -7,11 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../lib/say.h"
 #include "address.h"
 #include "keep.h"
 #include "receiver.h"
 #include "record.h"
-#include "say.h"
 
 #define FEATURES (MIGRATE_FAST_FEATURE_FILL | MIGRATE_FAST_FEATURE_HASH)
 

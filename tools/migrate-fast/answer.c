@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../lib/say.h"
 #include "receiver.h"
-#include "say.h"
 
 #define ASK_MS	5000
 

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "../lib/bitmap.h"
+#include "../lib/say.h"
 #include "bits.h"
-#include "say.h"
 
 /* Words looked at together: a header costs three. */
 #define GRAIN	16

@@ -11,8 +11,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "../lib/say.h"
 #include "cgroup.h"
-#include "say.h"
 
 /* Where version 2 is mounted, and what part of it ("/": all of it). */
 static int find_mount(char root[PATH_MAX], char where[PATH_MAX])

@@ -8,10 +8,10 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "../lib/say.h"
+#include "../lib/size.h"
 #include "../store/policy.h"
 #include "options.h"
-#include "say.h"
-#include "size.h"
 #include "throttle.h"
 #include "vm.h"
 

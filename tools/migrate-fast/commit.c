@@ -15,10 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/say.h"
 #include "hook.h"
 #include "promise.h"
 #include "resolve.h"
-#include "say.h"
 #include "sender.h"
 
 #define CANCEL_MS	5000

@@ -13,9 +13,9 @@
 
 #include <linux/migrate_fast.h>
 
+#include "../lib/say.h"
 #include "address.h"
 #include "conn.h"
-#include "say.h"
 
 /* Queued control frames; a peer that lets more pile up does not read. */
 #define MAX_QUEUED	(4 << 20)

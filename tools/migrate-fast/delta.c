@@ -40,9 +40,9 @@
 #include <xxhash.h>
 
 #include "../lib/bitmap.h"
+#include "../lib/say.h"
 #include "delta.h"
 #include "hook.h"
-#include "say.h"
 
 #define SHA512_BYTES	64
 

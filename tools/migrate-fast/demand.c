@@ -7,9 +7,9 @@
 #include <sys/resource.h>
 
 #include "../lib/bitmap.h"
+#include "../lib/say.h"
 #include "bits.h"
 #include "demand.h"
-#include "say.h"
 
 /* Faults taken from the module at a time. */
 #define BATCH	64

@@ -8,8 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../lib/say.h"
 #include "devstate.h"
-#include "say.h"
 
 #define NAME	"migrate-fast"
 #define FRAME	(64 * 1024)

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "../lib/bitmap.h"
+#include "../lib/say.h"
 #include "dirty.h"
-#include "say.h"
 
 /* Pages looked at for dirty_share(). */
 #define SAMPLE	64

@@ -6,9 +6,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../lib/say.h"
 #include "address.h"
 #include "receiver.h"
-#include "say.h"
 
 /* A guest has so long to say what it wants. */
 #define GUEST_NS	(5 * NSEC_PER_SEC)

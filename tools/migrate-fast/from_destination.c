@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "../lib/bitmap.h"
-#include "say.h"
+#include "../lib/say.h"
 #include "sender.h"
 
 static int differs(struct sender *sender, const struct wire_frame *frame,

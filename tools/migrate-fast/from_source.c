@@ -2,8 +2,8 @@
 /* What the source says to the destination. */
 #include <string.h>
 
+#include "../lib/say.h"
 #include "receiver.h"
-#include "say.h"
 
 static int on_copying(struct receiver *receiver,
 		      const struct wire_frame *frame, const uint8_t *payload)

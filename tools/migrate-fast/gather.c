@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/say.h"
 #include "gather.h"
 #include "hook.h"
 #include "line.h"
-#include "say.h"
 
 /* So much goes to the socket at a time; also the grain of the rate limit. */
 #define FLUSH_BYTES	(1 << 20)

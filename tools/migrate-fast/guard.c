@@ -20,10 +20,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../lib/say.h"
 #include "guard.h"
 #include "promise.h"
 #include "resolve.h"
-#include "say.h"
 
 #define ARM	'a'
 #define DISMISS	'd'

@@ -5,9 +5,9 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "../lib/say.h"
+#include "../lib/size.h"
 #include "hello.h"
-#include "say.h"
-#include "size.h"
 #include "version.h"
 #include "wire.h"
 

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/loop.h"
+#include "../lib/say.h"
 #include "hook.h"
-#include "loop.h"
-#include "say.h"
 
 /* What follows NAME in the list, or NULL. */
 static const char *find(const char *name)

@@ -11,9 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../lib/say.h"
 #include "hook.h"
 #include "keep.h"
-#include "say.h"
 
 #define PATH	160
 #define TEMPORARY ".new"

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "../lib/loop.h"
+#include "../lib/say.h"
 #include "../store/kept.h"
 #include "keeping.h"
-#include "loop.h"
-#include "say.h"
 #include "vm.h"
 
 /* Somebody may be changing the store: not for long, mostly. */

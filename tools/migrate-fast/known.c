@@ -3,12 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/loop.h"
+#include "../lib/say.h"
+#include "../lib/size.h"
 #include "../store/build.h"
 #include "../store/sharing.h"
 #include "known.h"
-#include "loop.h"
-#include "say.h"
-#include "size.h"
 
 /* Another source goes without it. */
 static void left_out(const struct source *source, const char *why)

@@ -2,8 +2,8 @@
 /* Waiting times and their percentiles; see latency.h. */
 #include <stdlib.h>
 
+#include "../lib/say.h"
 #include "latency.h"
-#include "say.h"
 
 void latency_add(struct latency *latency, uint64_t ns)
 {

@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "../lib/bitmap.h"
+#include "../lib/say.h"
 #include "hook.h"
 #include "lazy.h"
-#include "say.h"
 
 /* Pages read in one go: who waits for another one waits for them first. */
 #define BATCH	32

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/say.h"
 #include "known.h"
-#include "say.h"
 
 /* Places that are tried for a digest, in one source. */
 #define TRIES	8

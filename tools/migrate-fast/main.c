@@ -5,14 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/loop.h"
+#include "../lib/say.h"
+#include "../lib/size.h"
 #include "../store/command.h"
 #include "../store/policy.h"
 #include "address.h"
 #include "hello.h"
-#include "loop.h"
 #include "options.h"
-#include "say.h"
-#include "size.h"
 #include "version.h"
 
 enum {

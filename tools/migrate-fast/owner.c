@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/say.h"
 #include "hook.h"
 #include "receiver.h"
 #include "record.h"
-#include "say.h"
 
 #define GONE_MS		10000
 /* The source is not kept waiting for a QEMU that waits for its memory. */

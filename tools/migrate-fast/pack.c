@@ -19,10 +19,10 @@
 #include <unistd.h>
 #include <zstd.h>
 
+#include "../lib/loop.h"
 #include "../lib/mf.h"
-#include "loop.h"
+#include "../lib/say.h"
 #include "pack.h"
-#include "say.h"
 #include "wire.h"
 
 #define LEVEL		1

@@ -42,9 +42,9 @@
 #include <sys/random.h>
 
 #include "../lib/bitmap.h"
+#include "../lib/say.h"
 #include "pages.h"
 #include "ram.h"
-#include "say.h"
 
 void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
 		struct progress *progress, enum compress compress)

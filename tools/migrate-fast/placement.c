@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "../lib/bitmap.h"
+#include "../lib/say.h"
 #include "receiver.h"
-#include "say.h"
 #include "verify.h"
 
 /* Fewer zero pages than these are written, not punched: 2 MB pages stay. */

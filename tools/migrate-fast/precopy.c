@@ -14,14 +14,14 @@
  * fast as the VM wrote in the round before, plus FASTER, up to
  * --max-bandwidth: no faster than is of use.
  */
+#include "../lib/say.h"
+#include "../lib/size.h"
 #include "dirty.h"
 #include "forecast.h"
 #include "hook.h"
 #include "line.h"
-#include "say.h"
 #include "scan.h"
 #include "sender.h"
-#include "size.h"
 #include "stop.h"
 
 /* A round is faster than what the VM wrote by 50 Mbit/s. */

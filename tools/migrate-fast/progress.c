@@ -6,10 +6,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "../lib/say.h"
+#include "../lib/size.h"
 #include "progress.h"
 #include "report.h"
-#include "say.h"
-#include "size.h"
 
 #define BAR	24
 #define DRAW_NS	(200 * NSEC_PER_MSEC)

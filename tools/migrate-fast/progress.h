@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "loop.h"
+#include "../lib/loop.h"
 #include "stats.h"
 
 struct progress {

@@ -5,10 +5,10 @@
 #include <string.h>
 
 #include "../lib/bitmap.h"
+#include "../lib/say.h"
 #include "hook.h"
 #include "line.h"
 #include "pull.h"
-#include "say.h"
 
 void pull_init(struct pull *pull, struct pager *pager, struct prepage *prepage,
 	       struct supplied *supplied)

@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include "../lib/bitmap.h"
+#include "../lib/say.h"
 #include "hook.h"
 #include "line.h"
 #include "push.h"
-#include "say.h"
 #include "sender.h"
 
 /* Pages pushed together take about so long: a fault has to wait for them. */

@@ -10,8 +10,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "../lib/say.h"
 #include "qmp.h"
-#include "say.h"
 
 #define MAX_MESSAGE	(16 << 20)
 #define RETRY_NS	(20 * NSEC_PER_MSEC)

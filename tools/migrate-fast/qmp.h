@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "loop.h"
+#include "../lib/loop.h"
 
 struct qmp {
 	int fd;

@@ -15,8 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../lib/say.h"
 #include "ram.h"
-#include "say.h"
 #include "vm.h"
 
 /* Digests fetched at a time. */

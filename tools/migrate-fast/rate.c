@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Keeps what is sent below a rate; see rate.h. */
-#include "loop.h"
+#include "../lib/loop.h"
 #include "rate.h"
 
 /* What may be made up for after a pause. */

@@ -10,6 +10,8 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include "../lib/say.h"
+#include "../lib/size.h"
 #include "../store/sharing.h"
 #include "address.h"
 #include "hook.h"
@@ -17,8 +19,6 @@
 #include "receiver.h"
 #include "record.h"
 #include "refer.h"
-#include "say.h"
-#include "size.h"
 
 /* A stranger has so long to say something sensible. */
 #define GREETING_MS	5000

@@ -9,11 +9,11 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "../lib/say.h"
 #include "keep.h"
 #include "ram.h"
 #include "receiver.h"
 #include "record.h"
-#include "say.h"
 
 #define PURPOSE	"json"
 

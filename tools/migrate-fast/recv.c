@@ -3,9 +3,9 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "../lib/say.h"
 #include "keeping.h"
 #include "receiver.h"
-#include "say.h"
 
 /* The last word. */
 static void tell(const struct receiver *receiver, int status)

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/say.h"
 #include "refer.h"
-#include "say.h"
 
 int refer_begin(struct refer *refer, const json_t *welcome, const char *peer,
 		uint64_t vm_bytes)

@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../lib/say.h"
+#include "../lib/size.h"
 #include "report.h"
-#include "say.h"
-#include "size.h"
 
 /* Milliseconds with three digits after the point are enough. */
 static double tidy(double ms)

@@ -7,13 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/say.h"
 #include "conn.h"
 #include "hello.h"
 #include "hook.h"
 #include "options.h"
 #include "promise.h"
 #include "resolve.h"
-#include "say.h"
 #include "vm.h"
 
 struct reply {

@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "../lib/say.h"
 #include "report.h"
-#include "say.h"
 #include "sender.h"
 
 #define FEATURES (MIGRATE_FAST_FEATURE_HASH | MIGRATE_FAST_FEATURE_SEND)

@@ -2,7 +2,7 @@
 /* What the source measures: rounds of copying, and the parts of the downtime. */
 #include <stdlib.h>
 
-#include "say.h"
+#include "../lib/say.h"
 #include "sender.h"
 
 struct round *sender_round(struct sender *sender, bool stopped, uint64_t dirty)

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "../lib/bitmap.h"
+#include "../lib/say.h"
 #include "hook.h"
-#include "say.h"
 #include "scan.h"
 
 #define CHUNK_WORDS	(PAGES_CHUNK / 64)

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/say.h"
 #include "keeping.h"
 #include "line.h"
 #include "report.h"
 #include "saving.h"
-#include "say.h"
 #include "sender.h"
 
 #define FEATURES (MIGRATE_FAST_FEATURE_TRACK | MIGRATE_FAST_FEATURE_HASH | \

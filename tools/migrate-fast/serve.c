@@ -12,13 +12,13 @@
 #include <string.h>
 
 #include "../lib/bitmap.h"
+#include "../lib/say.h"
 #include "bits.h"
 #include "hook.h"
 #include "line.h"
 #include "ram.h"
 #include "receiver.h"
 #include "record.h"
-#include "say.h"
 
 int serve_ask(struct receiver *receiver, enum wire_type type, unsigned int ram,
 	      uint64_t page)

@@ -11,11 +11,11 @@
 #include <string.h>
 
 #include "../lib/bitmap.h"
+#include "../lib/say.h"
 #include "bits.h"
 #include "hook.h"
 #include "line.h"
 #include "push.h"
-#include "say.h"
 #include "sender.h"
 
 #define AGAIN_NS	(300 * NSEC_PER_MSEC)

@@ -18,8 +18,8 @@
  */
 #include <string.h>
 
+#include "../lib/say.h"
 #include "hook.h"
-#include "say.h"
 #include "scan.h"
 #include "sender.h"
 

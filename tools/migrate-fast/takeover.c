@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/say.h"
 #include "hook.h"
 #include "receiver.h"
 #include "record.h"
-#include "say.h"
 
 static bool is_commit(void *arg)
 {

@@ -32,9 +32,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../lib/say.h"
 #include "cgroup.h"
 #include "guard.h"
-#include "say.h"
 #include "throttle.h"
 
 /* Taken away at first, in percent, as by QEMU. */

@@ -2,7 +2,7 @@
 /* Equal pages of the VM; see twins.h. */
 #include <stdlib.h>
 
-#include "say.h"
+#include "../lib/say.h"
 #include "twins.h"
 
 /* Slots that a digest may take, one after the other. */

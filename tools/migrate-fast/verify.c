@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/say.h"
 #include "hook.h"
-#include "say.h"
 #include "sender.h"
 #include "verify.h"
 

@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../lib/say.h"
 #include "ram.h"
-#include "say.h"
 #include "vm.h"
 
 /*

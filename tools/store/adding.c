@@ -11,8 +11,8 @@
 
 #include <linux/migrate_fast.h>
 
-#include "../migrate-fast/say.h"
-#include "../migrate-fast/size.h"
+#include "../lib/say.h"
+#include "../lib/size.h"
 #include "build.h"
 #include "command.h"
 #include "meter.h"

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "../migrate-fast/say.h"
+#include "../lib/say.h"
 #include "build.h"
 #include "index.h"
 #include "sorter.h"

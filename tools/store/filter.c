@@ -3,7 +3,7 @@
 #include <endian.h>
 #include <stdlib.h>
 
-#include "../migrate-fast/say.h"
+#include "../lib/say.h"
 #include "filter.h"
 
 /* Odd, and otherwise of no meaning: digits of pi. */

@@ -12,8 +12,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "../migrate-fast/loop.h"
-#include "../migrate-fast/say.h"
+#include "../lib/loop.h"
+#include "../lib/say.h"
 #include "blocks.h"
 #include "index.h"
 #include "sorter.h"

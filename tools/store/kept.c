@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../migrate-fast/say.h"
+#include "../lib/say.h"
 #include "build.h"
 #include "kept.h"
 

@@ -10,9 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../migrate-fast/loop.h"
-#include "../migrate-fast/say.h"
-#include "../migrate-fast/size.h"
+#include "../lib/loop.h"
+#include "../lib/say.h"
+#include "../lib/size.h"
 #include "build.h"
 #include "command.h"
 #include "index.h"

@@ -5,9 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../migrate-fast/loop.h"
-#include "../migrate-fast/say.h"
-#include "../migrate-fast/size.h"
+#include "../lib/loop.h"
+#include "../lib/say.h"
+#include "../lib/size.h"
 #include "blocks.h"
 #include "meter.h"
 

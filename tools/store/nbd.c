@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../migrate-fast/say.h"
+#include "../lib/say.h"
 #include "blocks.h"
 
 /* So many chunks are read ahead of what is being digested. */

@@ -11,8 +11,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "../migrate-fast/loop.h"
-#include "../migrate-fast/say.h"
+#include "../lib/loop.h"
+#include "../lib/say.h"
 #include "index.h"
 #include "pagefile.h"
 

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../migrate-fast/say.h"
+#include "../lib/say.h"
 #include "policy.h"
 
 /* With "group " in front of it the library must not cut it short at 49. */

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "../lib/mf.h"
-#include "../migrate-fast/say.h"
+#include "../lib/say.h"
 #include "blocks.h"
 
 struct ram_blocks {

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../migrate-fast/say.h"
+#include "../lib/say.h"
 #include "blocks.h"
 
 /* So much is asked for ahead of what is being digested. */

@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../migrate-fast/say.h"
-#include "../migrate-fast/size.h"
+#include "../lib/say.h"
+#include "../lib/size.h"
 #include "command.h"
 #include "kept.h"
 

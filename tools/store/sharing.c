@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../migrate-fast/say.h"
+#include "../lib/say.h"
 #include "sharing.h"
 
 static struct policy policy;

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../migrate-fast/say.h"
+#include "../lib/say.h"
 #include "sorter.h"
 
 /* 64 MiB: pages of 16 GiB. */

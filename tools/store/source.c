@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "../migrate-fast/say.h"
+#include "../lib/say.h"
 #include "source.h"
 
 static const char *const kinds[KINDS] = {

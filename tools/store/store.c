@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../migrate-fast/say.h"
+#include "../lib/say.h"
 #include "index.h"
 #include "store.h"
 
