@@ -29,7 +29,7 @@
 /* It has to be better by so much: what is measured scatters. */
 #define WORTHWHILE	0.8
 /* A copy that gains nothing yet may take so much of the line's time. */
-#define CHEAP		0.25
+#define CHEAP		0.5
 /* Less is not saved: the pages go as they are, without a copy. */
 #define LEAST_SHARE	0.9
 /* Batches that go as they are before it is tried again, at first and at most. */
