@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The protocol between migrate-fast send and migrate-fast recv, version 3.
+ * The protocol between migrate-fast send and migrate-fast recv, version 4.
  *
  * One TCP connection, made by the source; post-copy takes a second one. Both
  * directions carry frames: a header of 24 bytes, all little endian, and @length
@@ -82,7 +82,7 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC	0x3172464dU	/* "MFr1" */
-#define WIRE_VERSION	3
+#define WIRE_VERSION	4
 #define WIRE_HEADER	24
 /* Pages of one PAGES frame; of one ZERO frame any number is right. */
 #define WIRE_MAX_PAGES	1024
