@@ -4,15 +4,17 @@
  *
  *   workload idle
  *   workload writer SIZE_MB [hot=MB] [few=WORDS] [rate=PAGES_PER_S] [nap=MS] [threads=N]
- *                   [seconds=N]
+ *                   [seconds=N] [same]
  *   workload disk DEVICE SIZE_MB [rate=BLOCKS_PER_S] [seconds=N]
  *   workload sum FILE [SIZE_MB]
  *
  * writer: each page holds its number, a sequence number and a checksum over all of
  * it; what each page must hold is known elsewhere. Every visit verifies the page
  * before it writes the next version, so a lost, stale, torn or exchanged page is
- * found. With few= a visit changes only so many words. disk does the same with blocks of a disk, around the page cache. When it is
- * ahead of its rate it sleeps for a nap, 2 ms if not told otherwise: to wake up costs an
+ * found. With few= a visit changes only so many words; with "same" it writes what is
+ * there already, as a cache does whose clients store again what they have stored. disk
+ * does the same as writer with blocks of a disk, around the page cache. When it is ahead
+ * of its rate it sleeps for a nap, 2 ms if not told otherwise: to wake up costs an
  * emulated host more than to write a page.
  *
  * Once a second, and at the end, one line goes to standard output:
@@ -38,6 +40,7 @@
 #define MAX_THREADS 16
 
 static uint64_t size_mb, hot_mb, few, rate, seconds, threads = 1, nap_us = 2000;
+static int same;
 static volatile sig_atomic_t stop, verify;
 
 struct worker {
@@ -63,7 +66,7 @@ static void complain(struct worker *w, const uint64_t *p, uint64_t page, uint32_
 		       p[0] == page && p[1] == seq ? " (torn)" : "");
 }
 
-/* Bring one page or block from version SEQ to SEQ + 1, or only look (write == 0). */
+/* Bring one page or block to its next version, or only look (write == 0). */
 static void visit(struct worker *w, uint64_t *block, uint64_t i, int write)
 {
 	uint64_t n = w->first + i;
@@ -83,7 +86,7 @@ static void visit(struct worker *w, uint64_t *block, uint64_t i, int write)
 	}
 	if (!write)
 		return;
-	w->want[i]++;
+	w->want[i] += !same;
 	if (few)
 		fill_few(p, n, w->want[i], few);
 	else
@@ -270,6 +273,8 @@ static void options(int argc, char **argv)
 			threads = strtoull(*argv + 8, NULL, 0);
 		else if (!strncmp(*argv, "seconds=", 8))
 			seconds = strtoull(*argv + 8, NULL, 0);
+		else if (!strcmp(*argv, "same"))
+			same = 1;
 		else
 			exit(2);
 	}
