@@ -2,6 +2,7 @@
 """Test bed of migrate-fast: emulated hypervisor hosts and guests in them."""
 from .agent import Agent, AgentError, CommandFailed, Proc, Result
 from .bed import Bed
+from .disk import guest_disk
 from .guest import Guest, GuestError
 from .host import DmesgError, Host, HostError
 from .image import BUILD, TOP, SetupError
@@ -9,4 +10,4 @@ from .qmp import Qmp, QmpError
 
 __all__ = ["Agent", "AgentError", "Bed", "BUILD", "CommandFailed", "DmesgError", "Guest",
            "GuestError", "Host", "HostError", "Proc", "Qmp", "QmpError", "Result",
-           "SetupError", "TOP"]
+           "SetupError", "TOP", "guest_disk"]

@@ -125,8 +125,13 @@ class Bed:
 
         return self._boot(start)[0]
 
-    def pair(self, **options):
-        """Boot two hosts, joined by a migration link and a service link."""
+    def pair(self, disk=None, **options):
+        """Boot two hosts, joined by a migration link and a service link.
+
+        disk: an image; both get a copy of it, the same one, as host.disk.
+        """
+        if disk:
+            options["disk"] = self._shared(disk)
         links = [os.path.join(self.dir, f"{link}.sock") for link in ("link", "service")]
 
         def start():
@@ -157,6 +162,11 @@ class Bed:
             host.dmesg_check(allow)
 
     # Disks
+
+    def _shared(self, image_path):
+        path = os.path.join(self.dir, "shared.disk")
+        subprocess.run(["cp", "--sparse=always", image_path, path], check=True)
+        return path
 
     def disk(self, name="disk", size_mb=64):
         """A raw disk that all hosts reach; returns its NBD address for Guest(disk=)."""

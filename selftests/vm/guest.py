@@ -18,7 +18,7 @@ class Guest:
     """Guest(host, "vm1").start().wait_up(); see README.md."""
 
     def __init__(self, host, name="vm1", ram_mb=256, smp=1, number=2, disk=None,
-                 incoming=False, ram_dir=MOUNT, prealloc=False, vhost=True,
+                 mounts="", incoming=False, ram_dir=MOUNT, prealloc=False, vhost=True,
                  machine="pc", redis=True, ram_options="", append="", extra=()):
         self.host = host
         self.name = name
@@ -26,6 +26,7 @@ class Guest:
         self.smp = smp
         self.number = number
         self.disk = disk
+        self.mounts = mounts	# options of the disk's file system, at /disk; "": none
         self.incoming = incoming
         self.ram_dir = ram_dir
         self.prealloc = prealloc
@@ -51,8 +52,8 @@ class Guest:
     def twin(self, host, **changes):
         """The same guest on another host, waiting for its state."""
         options = {key: getattr(self, key) for key in (
-            "name", "ram_mb", "smp", "number", "disk", "ram_dir", "prealloc", "vhost",
-            "machine", "ram_options", "append", "extra")}
+            "name", "ram_mb", "smp", "number", "disk", "mounts", "ram_dir", "prealloc",
+            "vhost", "machine", "ram_options", "append", "extra")}
         options["redis"] = self.with_redis
         options["incoming"] = True
         options.update(changes)
@@ -68,7 +69,7 @@ class Guest:
             "tsc=reliable", "random.trust_cpu=on", "net.ifnames=0", "i8042.noaux=1",
             "i8042.nokbd=1", "8250.nr_uarts=1", "audit=0", "nowatchdog", "no_hash_pointers",
             f"mf_addr={self.addr}", f"mf_redis={int(self.with_redis)}",
-            f"mf_number={self.number}", self.append]).strip()
+            f"mf_number={self.number}", f"mf_mounts={self.mounts}", self.append]).strip()
         mac = f"52:54:00:66:00:{self.number:02x}"
         # pku=off: what the emulated processor says of it makes a guest's kernel warn.
         words = [
@@ -77,7 +78,7 @@ class Guest:
             "-display", "none", "-accel", "kvm", "-cpu", "host,pku=off",
             "-smp", str(self.smp), "-m", str(self.ram_mb),
             "-kernel", os.path.join(base, "vmlinux"),
-            "-initrd", image.guest_image(), "-append", append,
+            "-initrd", image.guest_image(mounts=bool(self.mounts)), "-append", append,
             "-chardev", f"file,id=serial,path={self.serial}", "-serial", "chardev:serial",
             "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
             "-qmp", f"unix:{self.test_qmp_path},server=on,wait=off",
@@ -92,7 +93,10 @@ class Guest:
         else:
             words += ["-machine", self.machine]
         if self.disk:
-            words += ["-drive", f"file={self.disk},format=raw,if=none,id=disk0,cache=none",
+            # What nobody writes several guests of a host may have.
+            only = ",readonly=on" if self.mounts.startswith("ro") else ""
+            words += ["-drive",
+                      f"file={self.disk},format=raw,if=none,id=disk0,cache=none{only}",
                       "-device", "virtio-blk-pci,drive=disk0,romfile="]
         if self.incoming:
             words += ["-incoming", "defer"]

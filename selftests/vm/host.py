@@ -40,8 +40,10 @@ def free_port():
 class Host:
     """Made by Bed.host() and Bed.pair(); see README.md."""
 
+    disk = "/dev/vda"	# of one that was given a disk
+
     def __init__(self, bed, name, number, smp=1, mem=1024, links=None, icount=False,
-                 load=True, append="", qemu_args=()):
+                 load=True, append="", disk=None, qemu_args=()):
         self.bed = bed
         self.name = name
         self.number = number
@@ -50,6 +52,7 @@ class Host:
         self.icount = icount
         self.load = load
         self.append = append	# to the kernel's command line
+        self._image = disk
         self.qemu_args = list(qemu_args)
         self.links = links	# None, "server" or "client" of the two links
         self.addr = f"{LINK}.{number}"
@@ -116,6 +119,12 @@ class Host:
             for slot, link in ((1, "link"), (2, "service")):
                 command += self._nic(slot, f"stream,id=n{slot},{role},addr.type=unix,"
                                            f"addr.path={link}.sock")
+        if self._image:
+            # Several hosts write to it. Whatever one has written the other reads at once: to
+            # this machine they are two programs with one file.
+            command += ["-drive", f"file={self._image},format=raw,file.locking=off,"
+                                  "if=none,id=disk0",
+                        "-device", "virtio-blk-pci,drive=disk0"]
         return command + self.qemu_args
 
     def start(self):
@@ -212,6 +221,8 @@ class Host:
                  "ip link add br0 type bridge forward_delay 0 mcast_snooping 0",
                  f"ip addr add {self.service_addr}/24 dev br0",
                  "ip link set br0 up"]
+        if self._image:
+            setup.append("modprobe virtio_blk")
         if self.links:
             setup += ["ip link set eth2 master br0", "ip link set eth2 up"]
         self.run("set -e\n" + "\n".join(setup), timeout=60, check=True)

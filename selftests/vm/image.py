@@ -108,7 +108,8 @@ def host_image(kernel):
     return target
 
 
-def _libraries(path):
+def libraries(path):
+    """Those that a program is linked with."""
     done = subprocess.run(["ldd", path], capture_output=True, text=True, check=True)
     return sorted(set(re.findall(r"(/\S+) \(0x", done.stdout)))
 
@@ -123,9 +124,9 @@ def _guest_programs():
 GUEST_KERNEL = "6.1"
 
 
-def guest_image(kernel=GUEST_KERNEL):
-    """The initramfs of a guest; its kernel is the one of kernel_dir()."""
-    target = os.path.join(BUILD, "guest", f"{kernel}.cpio")
+def guest_image(kernel=GUEST_KERNEL, mounts=False):
+    """The initramfs of a guest; its kernel is the one of kernel_dir(). mounts: its disk."""
+    target = os.path.join(BUILD, "guest", f"{kernel}{'-mounts' if mounts else ''}.cpio")
     # redis-tools installs the server's program under this name.
     redis = shutil.which("redis-server") or shutil.which("redis-check-rdb")
     if not redis:
@@ -138,11 +139,11 @@ def guest_image(kernel=GUEST_KERNEL):
     if stale(target, sources):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         archive = _base("guest/init")
-        _add_modules(archive, kernel, GUEST_MODULES)
+        _add_modules(archive, kernel, GUEST_MODULES + (["ext4"] if mounts else []))
         for name, path in programs.items():
             archive.file(f"bin/{name}", path)
         archive.file("bin/redis-server", redis)
-        for library in _libraries(redis):
+        for library in libraries(redis):
             archive.file(library, library)
         archive.save(target)
     return target

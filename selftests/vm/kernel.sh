@@ -5,6 +5,7 @@
 #
 # usage: kernel.sh image  KERNEL	-> build/kernel/KERNEL: image, modules, headers
 #        kernel.sh source KERNEL	-> build/kernel/source: kselftest, checkpatch
+#        kernel.sh tree   KERNEL FOLDER	-> FOLDER: what can be compiled of it (disk.py)
 set -euo pipefail
 
 # shellcheck source=selftests/vm/debian.sh
@@ -63,31 +64,40 @@ unpack_image()
 	mv "$tmp" "$dest"
 }
 
-unpack_source()
+# Some files of a kernel's sources, into a folder.
+unpack_parts()
 {
-	local dest=$build/kernel/source tmp=$build/kernel/source.tmp
-	local name=linux-source-$1 deb
+	local name=linux-source-$1 dest=$2 deb
+	shift 2
 
-	[ ! -e "$dest" ] || return 0
 	lock_cache
 	[ -s "$cache/apt/sources.list" ] || apt_update
-	rm -rf "$tmp"
-	mkdir -p "$tmp"
+	mkdir -p "$dest"
 	deb=$(fetch "$name")
 	echo "kernel.sh: unpacking parts of $name" >&2
 	dpkg-deb --fsys-tarfile "$deb" |
 	tar -xO "./usr/src/$name.tar.xz" |
 	xz -dc -T0 |
-	tar -x -C "$tmp" --strip-components=1 --wildcards --no-wildcards-match-slash \
-		"$name/scripts/checkpatch.pl" "$name/scripts/spelling.txt" \
-		"$name/scripts/const_structs.checkpatch" \
-		"$name/tools/testing/selftests/lib.mk" \
-		"$name/tools/testing/selftests/kselftest*"
+	tar -x -C "$dest" --strip-components=1 --wildcards --no-wildcards-match-slash \
+		"${@/#/$name/}"
+}
+
+unpack_source()
+{
+	local dest=$build/kernel/source tmp=$build/kernel/source.tmp
+
+	[ ! -e "$dest" ] || return 0
+	lock_cache
+	rm -rf "$tmp"
+	unpack_parts "$1" "$tmp" scripts/checkpatch.pl scripts/spelling.txt \
+		scripts/const_structs.checkpatch tools/testing/selftests/lib.mk \
+		'tools/testing/selftests/kselftest*'
 	mv "$tmp" "$dest"
 }
 
 case ${1:-} in
 image)	unpack_image "${2:?kernel}" ;;
 source)	unpack_source "${2:?kernel}" ;;
-*)	die "usage: kernel.sh image|source KERNEL" ;;
+tree)	unpack_parts "${2:?kernel}" "${3:?folder}" include arch/x86 block init ipc kernel lib mm ;;
+*)	die "usage: kernel.sh image|source|tree KERNEL" ;;
 esac
