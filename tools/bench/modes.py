@@ -42,7 +42,7 @@ def alternate(subject, ways):
     return subject.finish()
 
 
-def measure(kernel, say):
+def measure(kernel, say, _samples):
     """All samples of the modes on a kernel."""
     taken = {}
     with Bed(kernel, name="bench") as bed:

@@ -20,7 +20,7 @@ ORDER = ("ours", "qemu", "qemu", "ours", "ours", "qemu", "qemu", "ours", "ours",
 DOWNTIME = 300
 
 
-def measure(kernel, say):
+def measure(kernel, say, _samples):
     """All samples of the migrations on a kernel."""
     ways = {"ours": Ours("--mode", "precopy", "--max-downtime", DOWNTIME),
             "qemu": Qemu(DOWNTIME)}

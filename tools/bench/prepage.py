@@ -17,7 +17,7 @@ WALKS = {"sequential": ("sequential",), "strided": ("strided",), "random": ("ran
          "random.without": ("random", "no-prepage")}
 
 
-def measure(kernel, say):
+def measure(kernel, say, _samples):
     """All samples of the walks on a kernel."""
     taken = {}
     # What a test says on standard output is no part of the table.

@@ -9,9 +9,11 @@ import statistics
 
 class Row:
     """name: for BENCH= and results.json; samples: names of those it is made of;
-    limit: a number, or one for each kernel; fold: what makes one figure of samples."""
+    limit: a number, or one for each kernel, or None of a figure that is only told; fold: what
+    makes one figure of samples; aim: what we want to get to."""
 
-    def __init__(self, group, name, text, unit, limit, *samples, fold=statistics.median):
+    def __init__(self, group, name, text, unit, limit, *samples, fold=statistics.median,
+                 aim=None):
         self.group = group
         self.name = name
         self.text = text
@@ -19,22 +21,27 @@ class Row:
         self.limit = limit
         self.samples = samples
         self.fold = fold
+        self.aim = aim
 
     def value(self, taken):
-        """One median, or the ratio of two."""
+        """One median, or the ratio of two; of several pairs, the mean of their ratios."""
         folded = [self.fold(taken[name]) for name in self.samples]
         if len(folded) == 1:
             return folded[0]
-        # Nothing of nothing is no loss.
-        return folded[0] / folded[1] if folded[1] else float(folded[0] > 0)
+        return statistics.mean(ratio(*folded[at:at + 2]) for at in range(0, len(folded), 2))
 
     def result(self, kernel, taken):
         value = self.value(taken)
         limit = self.limit[kernel] if isinstance(self.limit, dict) else self.limit
         return {"name": self.name, "text": self.text, "kernel": kernel,
-                "value": round(value, 4), "unit": self.unit, "limit": limit,
-                "holds": value <= limit,
+                "value": round(value, 4), "unit": self.unit, "limit": limit, "aim": self.aim,
+                "holds": limit is None or value <= limit,
                 "samples": {name: taken[name] for name in self.samples}}
+
+
+def ratio(one, other):
+    """Nothing of nothing is no loss."""
+    return one / other if other else float(one > 0)
 
 
 def unfinished(runs):

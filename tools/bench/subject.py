@@ -55,23 +55,40 @@ def lost(slices, usual):
     return sum(max(SLICE - got / usual, 0) for got in slices)
 
 
-class Subject:
-    """group: first part of the samples' names; options: of Guest."""
+class Traveller:
+    """A guest, and the two hosts between which it moves. group: first part of the samples'
+    names; options: of Guest."""
 
-    def __init__(self, group, hosts, say, work, **options):
+    def __init__(self, group, hosts, say, **options):
         self.group = group
         self.hosts = hosts
         self.say = say
-        self.vm = Guest(hosts[0], "vm1", **options).start().wait_up()
-        self.work = Work(self.vm, work)
-        self.load = RedisLoad(hosts[0], self.vm.addr, clients=4, keys=500,
-                              size=1500).start()
-        self.clocks = {host: Clock(host) for host in hosts}
+        self.vm = Guest(hosts[0], **options).start().wait_up()
         self.taken = {}
 
     def take(self, way, **samples):
         for name, value in samples.items():
             self.taken.setdefault(f"{self.group}.{way}.{name}", []).append(value)
+
+    def other(self):
+        """The host where it is not."""
+        return self.hosts[1] if self.vm.host is self.hosts[0] else self.hosts[0]
+
+    def moved_to(self, twin):
+        """It runs there; what it has left goes."""
+        left, self.vm = self.vm, twin
+        discard(left)
+
+
+class Subject(Traveller):
+    """work: of the program that writes pages."""
+
+    def __init__(self, group, hosts, say, work, **options):
+        super().__init__(group, hosts, say, **options)
+        self.work = Work(self.vm, work)
+        self.load = RedisLoad(hosts[0], self.vm.addr, clients=4, keys=500,
+                              size=1500).start()
+        self.clocks = {host: Clock(host) for host in hosts}
 
     def wait_answers(self, since):
         """A gap ends with an answer: wait until every client has one."""
@@ -97,8 +114,7 @@ class Subject:
 
     def move(self, name, way):
         """One move, if the way finishes, and what it took."""
-        other = self.hosts[1] if self.vm.host is self.hosts[0] else self.hosts[0]
-        twin = self.vm.twin(other).start()
+        twin = self.vm.twin(self.other()).start()
         self.wait_answers(time.monotonic())
         quiet = time.monotonic()
         before = self.load.requests
@@ -124,10 +140,10 @@ class Subject:
                  f"{ended - began:.1f} s, no answer for {1000 * gap:.0f} ms")
         if moved:
             self.stood_still(name, twin)
-            left, self.vm, self.work.guest = self.vm, twin, twin
+            self.moved_to(twin)
+            self.work.guest = twin
         else:
-            left = twin
-        discard(left)
+            discard(twin)
         self.work.verify()
 
     def finish(self):

@@ -4,8 +4,11 @@
 Each is called with both, and returns when it began and ended, and what was said of it:
 told_ms, told_downtime_ms (until the device state has left, says QEMU; until the VM runs
 over there, say we), pages (sent, of 4 KiB), finished (0 if it was given up: then the guest
-runs on where it was, else 1), more (how often a page travelled a third time or more; ours
-alone).
+runs on where it was, else 1). Ours alone:
+more, how often a page travelled a third time or more;
+ready_ms, what recv needs before it takes a guest in;
+verify_ms, --verify, which is in the time from begin to end; verified: 1 if it was asked for;
+named, missed, pages that were only named, and those of them that had to be sent all the same.
 """
 import time
 
@@ -30,15 +33,17 @@ def whole(result):
 
 
 class Ours:
-    """migrate-fast send, with arguments."""
+    """migrate-fast send, with arguments; recv: those of the other side."""
 
-    def __init__(self, *args, gives_up=False):
+    def __init__(self, *args, recv=(), gives_up=False):
         self.args = [str(arg) for arg in args]
+        self.recv = list(recv)
         self.gives_up = gives_up
 
     def __call__(self, vm, twin):
+        asked = time.monotonic()
         recv = Tool(twin.host, ["recv", "--qmp", twin.qmp_path, "--listen", f":{PORT}",
-                                "--json"])
+                                "--json", *self.recv])
         wait_listening(recv, PORT)
         began = time.monotonic()
         send = Tool(vm.host, ["send", "--qmp", vm.qmp_path, "--to",
@@ -54,15 +59,23 @@ class Ours:
         return began, ended, {"told_ms": result["total_ms"], "finished": int(not rc),
                               "more": result["sent_more"],
                               "told_downtime_ms": result["downtime_ms"],
-                              "pages": whole(result)}
+                              "pages": whole(result),
+                              "ready_ms": round(1000 * (began - asked)),
+                              "verify_ms": result["verify_ms"] +
+                                           result.get("verify_after_ms", 0),
+                              "verified": int(result["verified"]),
+                              "named": result["pages"]["reference"],
+                              "missed": result["missed"]}
 
 
 class Qemu:
     """QEMU's own migration; limit: seconds after which it is cancelled; postcopy: switch to
-    it after the first pass over all memory."""
+    it after the first pass over all memory; parameters: of migration, at both ends."""
 
-    def __init__(self, downtime, capabilities=(), postcopy=False, limit=None):
+    def __init__(self, downtime, capabilities=(), postcopy=False, limit=None,
+                 parameters=None):
         self.downtime = downtime
+        self.parameters = parameters or {}
         self.capabilities = list(capabilities) + (["postcopy-ram"] if postcopy else [])
         self.postcopy = postcopy
         self.limit = limit
@@ -70,11 +83,14 @@ class Qemu:
     def __call__(self, vm, twin):
         for guest in (vm, twin):
             # Ours may have been at this QEMU before.
-            state = {"x-ignore-shared": False, "auto-converge": False, "postcopy-ram": False}
+            state = dict.fromkeys(("x-ignore-shared", "auto-converge", "postcopy-ram",
+                                   "xbzrle", "multifd"), False)
             state.update({name: True for name in self.capabilities})
             guest.qmp("migrate-set-capabilities",
                       capabilities=[{"capability": name, "state": value}
                                     for name, value in state.items()])
+            if self.parameters:
+                guest.qmp("migrate-set-parameters", **self.parameters)
         # The default bandwidth, 1 Gbit/s, is never the limit here.
         vm.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 30,
                                             "downtime-limit": self.downtime})
