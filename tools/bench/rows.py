@@ -147,3 +147,21 @@ ROWS.append(Row("reuse", "reuse-lazy", "page cache of a shared disk, mean of idl
                 *(f"reuse.{load}.{way}.ms"
                   for load in ("idle", "read", "compile", "database", "web")
                   for way in ("ours", "qemu")), aim=0.40))
+# Of one core of this machine, in GB of pages a second; what is slower than its bound by more
+# than a quarter does not hold. Deltas of pages belong here too.
+GB = "GB/s"
+ROWS += [
+    Row("native", "native-build", "store add: reading or XXH64, whichever gives less / reached",
+        X, 1.25, "native.bound", "native.build"),
+    Row("native", "native-build-speed", "store add, GB/s of a core", GB, None, "native.build"),
+    Row("native", "native-sha256", "SHA-256: one long message / page by page", X, 1.25,
+        "native.long", "native.sha256"),
+    Row("native", "native-sha256-speed", "SHA-256 of pages, GB/s of a core", GB, None,
+        "native.sha256"),
+    Row("native", "native-lookup", "index look-up: SHA-256 of the page / reached", X, 1.0,
+        "native.sha256", "native.lookup"),
+    Row("native", "native-lookup-speed", "index look-up, GB/s of a core", GB, None,
+        "native.lookup"),
+    Row("native", "native-take-speed", "page looked up, read, proved, GB/s of a core", GB, None,
+        "native.take"),
+]

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How fast one core of this machine itself, not of an emulated host, does what
+ * the page store has it do. GB of pages per second, by the clock:
+ *
+ *  native.read	   the image read from the page cache, as by dd
+ *  native.xxh64   XXH64 of each page, zero test included
+ *  native.build   store add: both, and the index written and sealed
+ *  native.lookup  pages looked up in the index, in random order
+ *  native.long	   SHA-256 of one long message
+ *  native.sha256  SHA-256 of each page
+ *  native.take	   pages looked up, read, and proved by SHA-256
+ *
+ * usage: native IMAGE FOLDER	IMAGE is in the page cache; FOLDER is empty,
+ *				and for the store
+ */
+#define _GNU_SOURCE
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../lib/loop.h"
+#include "../lib/say.h"
+#include "../migrate-fast/known.h"
+#include "../store/build.h"
+
+#define SAMPLES	5
+#define READ	(1 << 20)
+#define VM	"vm1"
+
+static const char *path, *folder;
+static uint8_t *image;
+static uint64_t pages;
+static struct wire_reference *references;	/* to all, in random order */
+static struct known known;
+
+static void check(bool ok, const char *what)
+{
+	char *cause;
+
+	if (ok)
+		return;
+	cause = fail_take();
+	fprintf(stderr, "%s: %s\n", what, cause ? cause : strerror(errno));
+	exit(1);
+}
+
+static void read_image(void)
+{
+	static uint8_t buffer[READ];
+	int fd = open(path, O_RDONLY);
+	ssize_t n;
+
+	check(fd >= 0, path);
+	while ((n = read(fd, buffer, sizeof(buffer))) > 0)
+		;
+	check(!n, path);
+	close(fd);
+}
+
+static void xxh64(void)
+{
+	uint64_t digests[BLOCKS_CHUNK], i;
+
+	for (i = 0; i < pages; i += BLOCKS_CHUNK)
+		blocks_digest(image + i * BLOCK_BYTES,
+			      pages - i < BLOCKS_CHUNK ?
+			      (unsigned int)(pages - i) : BLOCKS_CHUNK,
+			      known.store.seed, digests);
+}
+
+static int no_step(void *arg, uint64_t done, uint64_t all)
+{
+	(void)arg;
+	(void)done;
+	(void)all;
+	return 0;
+}
+
+static void build_store(void)
+{
+	struct store store;
+	struct built built;
+
+	check(!store_open(&store, folder, true), "store");
+	if (!store.nr_sources) {
+		struct source source = {
+			.name = need(strdup("image")),
+			.path = need(strdup(path)),
+			.kind = KIND_IMAGE, .format = FORMAT_RAW,
+			.vms = json_pack("[s]", VM),
+		};
+
+		store_add(&store, &source);
+	}
+	check(!build(&store, store.sources, true, no_step, NULL, &built),
+	      "build");
+	check(!store_save(&store), "store");
+	store_close(&store);
+}
+
+static void sha256(const void *from, size_t bytes, uint8_t sum[32])
+{
+	unsigned int len = 32;
+
+	check(EVP_Digest(from, bytes, sum, &len, EVP_sha256(), NULL),
+	      "SHA-256");
+}
+
+static void sha256_long(void)
+{
+	uint8_t sum[32];
+
+	sha256(image, pages * BLOCK_BYTES, sum);
+}
+
+static void sha256_pages(void)
+{
+	uint8_t sum[32];
+	uint64_t i;
+
+	for (i = 0; i < pages; i++)
+		sha256(image + i * BLOCK_BYTES, BLOCK_BYTES, sum);
+}
+
+static void lookup(void)
+{
+	uint64_t i, block;
+
+	for (i = 0; i < pages; i++)
+		check(index_find(&known.sources[0].index,
+				 le64toh(references[i].xxh64), 0, &block) == 1,
+		      "look-up");
+}
+
+/* As many at a time as a frame has. */
+static void take(void)
+{
+	static uint8_t room[WIRE_MAX_REFERENCES][BLOCK_BYTES];
+	uint8_t *to[WIRE_MAX_REFERENCES];
+	bool found[WIRE_MAX_REFERENCES];
+	uint64_t i;
+	uint32_t n, k;
+
+	for (k = 0; k < WIRE_MAX_REFERENCES; k++)
+		to[k] = room[k];
+	for (i = 0; i < pages; i += n) {
+		n = pages - i < WIRE_MAX_REFERENCES ? (uint32_t)(pages - i) :
+						      WIRE_MAX_REFERENCES;
+		known_find(&known, &references[i], n, to, found);
+		for (k = 0; k < n; k++)
+			check(found[k], "take");
+	}
+}
+
+static void make_references(void)
+{
+	uint64_t i, state = 88172645463325252ULL;
+
+	references = need(calloc(pages, sizeof(*references)));
+	for (i = 0; i < pages; i++) {
+		struct wire_reference *at = &references[i];
+		uint64_t digest, other;
+
+		blocks_digest(image + i * BLOCK_BYTES, 1, known.store.seed,
+			      &digest);
+		at->page = htole64(i);
+		at->xxh64 = htole64(digest);
+		sha256(image + i * BLOCK_BYTES, BLOCK_BYTES, at->sha256);
+		/* As they come: each changes places with one before it. */
+		state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+		other = (state >> 33) % (i + 1);
+		if (other != i) {
+			struct wire_reference kept = references[other];
+
+			references[other] = *at;
+			*at = kept;
+		}
+	}
+}
+
+static const struct work {
+	const char *name;
+	void (*work)(void);
+} works[] = {
+	{ "native.read", read_image },
+	{ "native.xxh64", xxh64 },
+	{ "native.build", build_store },
+	{ "native.lookup", lookup },
+	{ "native.long", sha256_long },
+	{ "native.sha256", sha256_pages },
+	{ "native.take", take },
+};
+
+/* Alternating, so that what slows the machine down befalls all. */
+static void measure(bool print)
+{
+	unsigned int i;
+
+	known_open(&known, folder, VM, UINT64_MAX);
+	check(known.nr_sources == 1, "the image is not in the store");
+	if (!references)
+		make_references();
+	for (i = 0; i < sizeof(works) / sizeof(works[0]); i++) {
+		uint64_t began = now_ns();
+
+		works[i].work();
+		if (print)
+			printf("%s %.4f\n", works[i].name,
+			       (double)(pages * BLOCK_BYTES) /
+			       (double)(now_ns() - began));
+		/* The old index is gone from its folder. */
+		if (works[i].work == build_store) {
+			known_close(&known);
+			known_open(&known, folder, VM, UINT64_MAX);
+		}
+	}
+	known_close(&known);
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	struct stat st;
+	int i, fd;
+
+	if (argc != 3) {
+		fprintf(stderr, "usage: native IMAGE FOLDER\n");
+		return 2;
+	}
+	path = argv[1];
+	folder = argv[2];
+	fd = open(path, O_RDONLY);
+	check(fd >= 0 && !fstat(fd, &st), path);
+	pages = (uint64_t)st.st_size / BLOCK_BYTES;
+	image = mmap(NULL, pages * BLOCK_BYTES, PROT_READ,
+		     MAP_SHARED | MAP_POPULATE, fd, 0);
+	check(image != MAP_FAILED, path);
+	build_store();
+	/* The first is to find all in caches, as the others do. */
+	for (i = -1; i < SAMPLES; i++)
+		measure(i >= 0);
+	return 0;
+}
