@@ -52,8 +52,8 @@ WORK = 30 if QUICK else 600
 STORE = "/run/store"
 IMAGE = "/run/random.raw"
 PRECOPY = ("--mode", "precopy")
-# How send is told to leave to the disk what can be read there.
-LAZY = PRECOPY
+# How send is told to leave to the disk what can be read there; its mode is auto.
+LAZY = ("--lazy",)
 LAZY_LOADS = {"idle": loads.Idle, "read": loads.Read, "compile": loads.Compile,
               "database": loads.Database, "web": loads.Web}
 # In no limit: those loads that are many have them only once.
