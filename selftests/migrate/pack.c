@@ -115,8 +115,22 @@ TEST_F(pack, changes_alone)
 	EXPECT_EQ(length, unpack_bytes(self->packed, n, self->out, BYTES));
 	EXPECT_EQ(0, memcmp(self->pages, self->out, length));
 	EXPECT_EQ(0, unpack_bytes(self->packed, n, self->out, length - 1));
-	EXPECT_EQ(0, self->pack.page_ns);
-	EXPECT_EQ(0, self->pack.share);
+	EXPECT_EQ(0, self->pack.packing.pages);
+}
+
+/* Somebody else had the processor for a second while one page was read. */
+TEST_F(pack, one_page_tells_nothing)
+{
+	ASSERT_EQ(0, pack_read(&self->pack, self->fd, 1, 1));
+	self->pack.began -= 1000000000;
+	pack_copied(&self->pack, 1);
+	pack_begin(&self->pack, 0);
+	EXPECT_EQ(0, self->pack.copy_ns);
+	ASSERT_EQ(0, pack_read(&self->pack, self->fd, 1, PAGES));
+	pack_copied(&self->pack, PAGES);
+	pack_begin(&self->pack, 0);
+	EXPECT_LT(1000000000.0 / (PAGES + 1), self->pack.copy_ns);
+	EXPECT_GT(2000000000.0 / (PAGES + 1), self->pack.copy_ns);
 }
 
 TEST_F(pack, what_is_wrong_is_refused)

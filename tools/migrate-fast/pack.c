@@ -86,10 +86,49 @@ static bool pays(const struct pack *pack, double line_ns)
 	       pack->share < LEAST_SHARE;
 }
 
+static void spend(struct pack_spent *spent, uint64_t began, uint32_t count,
+		  uint64_t left)
+{
+	spent->pages += count;
+	spent->ns += now_ns() - began;
+	spent->left += left;
+}
+
+/*
+ * Few pages tell nothing: somebody else may have got the processor just when
+ * one was read.
+ */
+static bool is_telling(const struct pack_spent *spent)
+{
+	return spent->pages >= WIRE_PACK_PAGES;
+}
+
+static double each_ns(const struct pack_spent *spent)
+{
+	return (double)spent->ns / (double)spent->pages;
+}
+
+static void learn(struct pack *pack)
+{
+	struct pack_spent *copying = &pack->copying, *packing = &pack->packing;
+
+	if (is_telling(copying)) {
+		average(&pack->copy_ns, each_ns(copying));
+		*copying = (struct pack_spent){ 0 };
+	}
+	if (is_telling(packing)) {
+		average(&pack->page_ns, each_ns(packing));
+		average(&pack->share, (double)packing->left /
+			(double)(packing->pages * MF_PAGE_SIZE));
+		*packing = (struct pack_spent){ 0 };
+	}
+}
+
 bool pack_begin(struct pack *pack, uint64_t allowed)
 {
 	double line_ns = pack->line_ns;
 
+	learn(pack);
 	if (allowed && line_ns < 1e9 * MF_PAGE_SIZE / (double)allowed)
 		line_ns = 1e9 * MF_PAGE_SIZE / (double)allowed;
 
@@ -137,7 +176,7 @@ int pack_read(struct pack *pack, int fd, uint64_t page, uint32_t count)
 
 void pack_copied(struct pack *pack, uint32_t count)
 {
-	average(&pack->copy_ns, (double)(now_ns() - pack->began) / count);
+	spend(&pack->copying, pack->began, count, 0);
 }
 
 size_t pack_bytes(struct pack *pack, const void *from, size_t length,
@@ -152,11 +191,8 @@ size_t pack_bytes(struct pack *pack, const void *from, size_t length,
 	if (ZSTD_isError(n))
 		n = bytes;
 	/* What deltas alone gain says nothing of compressing. */
-	if (pack->on) {
-		average(&pack->page_ns,
-			(double)(now_ns() - pack->began) / count);
-		average(&pack->share, (double)n / (double)bytes);
-	}
+	if (pack->on)
+		spend(&pack->packing, pack->began, count, n);
 	if ((double)n >= (double)bytes * (length < bytes ? 1 : LEAST_SHARE))
 		return 0;
 	pack->packed += count;

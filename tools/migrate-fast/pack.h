@@ -17,6 +17,13 @@ enum compress {
 	COMPRESS_OFF,
 };
 
+/* What is being measured, until it is enough to tell something. */
+struct pack_spent {
+	uint64_t pages;
+	uint64_t ns;
+	uint64_t left;		/* bytes that they have become */
+};
+
 struct pack {
 	enum compress how;
 	void *context;
@@ -31,6 +38,7 @@ struct pack {
 	bool on;		/* this batch is compressed */
 	bool cheap;		/* ... or may be copied, for deltas later */
 	uint64_t began;		/* to read the last pages */
+	struct pack_spent copying, packing;
 	uint64_t packed;	/* pages that went compressed, deltas too */
 };
 
