@@ -61,6 +61,13 @@ class Known(Scenario):
         return int(host.run(f"sed -n 's/.*seed.*\"\\([0-9a-f]*\\)\".*/\\1/p' "
                             f"{STORE}/store.json", check=True).out, 16)
 
+    def overwrite(self):
+        """Every other page of the image becomes something else."""
+        with open(self.image, "r+b") as file:
+            for at in range(0, os.path.getsize(self.image), 2 * PAGE):
+                file.seek(at)
+                file.write(b"\1" * PAGE)
+
     def move(self, recv_args=(), **options):
         """To the other host."""
         result, move = self.cross(recv_args=["--store", STORE, *recv_args], **options)
@@ -107,14 +114,7 @@ class Known(Scenario):
     def written(self):
         """Half of the image is written when the filter is made already."""
         self.index()
-        size = os.path.getsize(self.image)
-
-        def write():
-            with open(self.image, "r+b") as file:
-                for at in range(0, size, 2 * PAGE):
-                    file.seek(at)
-                    file.write(b"\1" * PAGE)
-        result = self.move(meanwhile=write)
+        result = self.move(meanwhile=self.overwrite)
         assert result["missed"] > 1000 and result["taken"]["ram"] > 1000, result
 
     def shrinks(self):

@@ -34,14 +34,7 @@ class Lazy(Known):
     def written(self):
         """The half of what was promised is something else by then."""
         self.index()
-        size = os.path.getsize(self.image)
-
-        def write():
-            with open(self.image, "r+b") as file:
-                for at in range(0, size, 2 * PAGE):
-                    file.seek(at)
-                    file.write(b"\1" * PAGE)
-        result = self.move(meanwhile=write, args=[*MODES["three-stage"], "--lazy"])
+        result = self.move(meanwhile=self.overwrite, args=[*MODES["three-stage"], "--lazy"])
         followed = result["postcopy"]
         assert followed["lazy"]["kept"] > 1000, followed
         lost = followed["lazy"]["promised"] - followed["lazy"]["kept"]
