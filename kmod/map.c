@@ -153,6 +153,21 @@ static int map_mprotect(struct vm_area_struct *vma, unsigned long start,
 	return 0;
 }
 
+/*
+ * The same for a folio that others fault at as well. Who sleeps for its lock is
+ * handed it when we let go, and so are we the next time: in turns, and none of
+ * us finds it free to map from. So nobody queues up here: whoever holds it is
+ * waited for without taking it.
+ */
+static vm_fault_t map_one_beside(struct vm_fault *vmf, struct folio *folio)
+{
+	vm_fault_t ret = map_one_readonly(vmf);
+
+	if (!(ret & VM_FAULT_NOPAGE) && !folio_wait_locked_killable(folio))
+		ret = map_one_readonly(vmf);
+	return ret;
+}
+
 static void drop_page(struct vm_fault *vmf)
 {
 	unlock_page(vmf->page);
@@ -195,6 +210,7 @@ static vm_fault_t map_fault(struct vm_fault *vmf)
 {
 	struct mf_ram *ram = vma_ram(vmf->vma);
 	unsigned int tries = 0;
+	struct folio *folio;
 	vm_fault_t ret;
 
 	for (;;) {
@@ -216,10 +232,15 @@ static vm_fault_t map_fault(struct vm_fault *vmf)
 				tries++ == PRECISE_TRIES))
 			return ret;
 
+		folio = page_folio(vmf->page);
+		folio_get(folio);
 		drop_page(vmf);
 		/* Another fault was faster; or now. Else one has the folio locked. */
-		if (mapped || map_one_readonly(vmf) & VM_FAULT_NOPAGE)
-			return VM_FAULT_NOPAGE;
+		if (mapped || map_one_beside(vmf, folio) & VM_FAULT_NOPAGE)
+			ret = VM_FAULT_NOPAGE;
+		folio_put(folio);
+		if (ret & VM_FAULT_NOPAGE)
+			return ret;
 	}
 }
 
