@@ -52,9 +52,9 @@ def fill_redis(vm, mb):
         raise Failed(f"redis is not filled:\n{done.out}")
 
 
-def read_sources(vm):
-    """All that is read of them, into the page cache; its checksum."""
-    return vm.run(f"cd {SOURCES} && find {' '.join(READ)} -type f | sort | xargs cat | md5sum",
+def read_sources(vm, what=READ):
+    """Some of them, into the page cache; their checksum."""
+    return vm.run(f"cd {SOURCES} && find {' '.join(what)} -type f | sort | xargs cat | md5sum",
                   timeout=600, check=True).out
 
 
@@ -82,7 +82,7 @@ class Idle:
 class Random(Idle):
     """Nothing, and most of its memory is random bytes, of which no page is like another."""
 
-    MB = 104
+    MB = 80
 
     def __init__(self, vm):
         super().__init__(vm)
