@@ -30,6 +30,7 @@
  *	restore		wait after a failure, before QEMU is as it was
  *	answered	(resolve) wait before it is said that the answer was heard
  *	trust-hash	break the rule of pages.c that a hash must be certain
+ *	always-copy	with --compress=auto, copy pages whatever it costs
  *	wrong-delta	leave one changed block out of each delta
  *	trust-delta	(recv) take deltas without their check
  *	no-prepage	push in ascending order, whatever is asked for
