@@ -59,7 +59,11 @@ void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
 	pager->pages = need(calloc(vm->rams, sizeof(*pager->pages)));
 	pager->digests = need(calloc(PAGES_CHUNK, sizeof(*pager->digests)));
 	pager->hot = need(bitmap_new(PAGES_COUNT));
-	/* A guest that does not know the seed cannot aim at a collision. */
+	/*
+	 * A guest does not know the seed. That is not enough: of pages that
+	 * differ in certain two words half collide, whatever it is. So it can
+	 * have a write of its own taken for none.
+	 */
 	if (getrandom(&pager->seed, sizeof(pager->seed), 0) !=
 	    sizeof(pager->seed))
 		pager->seed = now_ns();
