@@ -58,6 +58,10 @@ static int on_copying(struct receiver *receiver,
 		if (!receiver->prepare ||
 		    frame->page != receiver->devstate.len)
 			return conn_out_of_turn(&receiver->conn, frame);
+		/* Without DEMAND nobody would read what is promised. */
+		if (!receiver->demand.active &&
+		    lazy_has_promised(&receiver->lazy))
+			return conn_out_of_turn(&receiver->conn, frame);
 		if (receiver->verify && !receiver->verified &&
 		    !receiver->demand.active)
 			return fail("%s wants the VM loaded though its memory was not verified",

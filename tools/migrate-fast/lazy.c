@@ -100,15 +100,24 @@ void lazy_leave_out(struct lazy *lazy, unsigned int ram, uint64_t *map)
 	memset(lazy->broken[ram], 0, words * 8);
 }
 
-bool lazy_has_broken(const struct lazy *lazy)
+static bool has_any(const struct lazy *lazy, uint64_t *const *maps)
 {
 	unsigned int i;
 
 	for (i = 0; lazy->on && i < vm_of(lazy)->rams; i++)
-		if (bitmap_weight(lazy->broken[i],
-				  bitmap_words(pages_of(lazy, i))))
+		if (bitmap_weight(maps[i], bitmap_words(pages_of(lazy, i))))
 			return true;
 	return false;
+}
+
+bool lazy_has_broken(const struct lazy *lazy)
+{
+	return has_any(lazy, lazy->broken);
+}
+
+bool lazy_has_promised(const struct lazy *lazy)
+{
+	return has_any(lazy, lazy->promised);
 }
 
 /* It is being read, or need not be. */

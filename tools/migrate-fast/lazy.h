@@ -61,6 +61,8 @@ int lazy_step(struct lazy *lazy);
  */
 void lazy_leave_out(struct lazy *lazy, unsigned int ram, uint64_t *map);
 bool lazy_has_broken(const struct lazy *lazy);
+/* Is anything promised? */
+bool lazy_has_promised(const struct lazy *lazy);
 /* Nobody needs the rest any more. */
 void lazy_end(struct lazy *lazy);
 json_t *lazy_json(const struct lazy *lazy);
