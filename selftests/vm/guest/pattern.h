@@ -90,4 +90,41 @@ static inline int right_few(const uint64_t *p, uint64_t page, uint32_t seq, size
 	return !bad;
 }
 
+/*
+ * Two versions in turn that have the same XXH64, for half of the pages with whatever seed.
+ * There, a word times an odd number is added to a sum, which is turned by 31 bits and
+ * multiplied by XXH_1; the word 32 bytes on comes next. Of a word whose bit 63 is flipped,
+ * bit 30 is left after the turn: taken away by the next word, or made twice as much, as it
+ * happens.
+ */
+#define XXH_1		0x9e3779b185ebca87ULL
+#define XXH_2_INVERSE	0x0ba79078168d4bafULL
+#define AIMED_AT	8
+
+static inline void fill_aimed(uint64_t *p, uint64_t page, uint32_t seq)
+{
+	uint64_t x = mix(page, 0);
+
+	p[AIMED_AT] = x * AIMED_AT ^ (uint64_t)(seq & 1) << 63;
+	p[AIMED_AT + 4] = x * (AIMED_AT + 4) -
+			  (seq & 1) * (XXH_1 << 30) * XXH_2_INVERSE;
+}
+
+/* The version, if it is one: 0 or 1. */
+static inline uint32_t seq_aimed(const uint64_t *p, uint64_t page)
+{
+	return (p[AIMED_AT] ^ mix(page, 0) * AIMED_AT) >> 63;
+}
+
+static inline int right_aimed(const uint64_t *p, uint64_t page, uint32_t seq)
+{
+	uint64_t want[WORDS], bad = 0;
+
+	fill(want, page, 0);
+	fill_aimed(want, page, seq);
+	for (size_t i = 0; i < WORDS; i++)
+		bad |= p[i] ^ want[i];
+	return !bad;
+}
+
 #endif /* PATTERN_H */

@@ -4,7 +4,7 @@
  *
  *   workload idle
  *   workload writer SIZE_MB [hot=MB] [few=WORDS] [rate=PAGES_PER_S] [nap=MS] [threads=N]
- *                   [seconds=N] [same]
+ *                   [seconds=N] [same|aimed]
  *   workload disk DEVICE SIZE_MB [rate=BLOCKS_PER_S] [seconds=N]
  *   workload sum FILE [SIZE_MB]
  *
@@ -12,7 +12,8 @@
  * it; what each page must hold is known elsewhere. Every visit verifies the page
  * before it writes the next version, so a lost, stale, torn or exchanged page is
  * found. With few= a visit changes only so many words; with "same" it writes what is
- * there already, as a cache does whose clients store again what they have stored. disk
+ * there already, as a cache does whose clients store again what they have stored; with
+ * "aimed" two versions in turn of which XXH64 tells no difference, see pattern.h. disk
  * does the same as writer with blocks of a disk, around the page cache. When it is ahead
  * of its rate it sleeps for a nap, 2 ms if not told otherwise: to wake up costs an
  * emulated host more than to write a page.
@@ -40,7 +41,7 @@
 #define MAX_THREADS 16
 
 static uint64_t size_mb, hot_mb, few, rate, seconds, threads = 1, nap_us = 2000;
-static int same;
+static int same, aimed;
 static volatile sig_atomic_t stop, verify;
 
 struct worker {
@@ -57,13 +58,36 @@ static struct worker workers[MAX_THREADS];
 static char *memory;
 static int disk = -1;
 
+static int is_right(const uint64_t *p, uint64_t page, uint32_t seq)
+{
+	if (aimed)
+		return right_aimed(p, page, seq);
+	return few ? right_few(p, page, seq, few) : right(p, page, seq);
+}
+
+static void rewrite(uint64_t *p, uint64_t page, uint32_t seq)
+{
+	if (aimed)
+		fill_aimed(p, page, seq);
+	else if (few)
+		fill_few(p, page, seq, few);
+	else
+		fill(p, page, seq);
+}
+
+static uint32_t version(const uint64_t *p, uint64_t page)
+{
+	return aimed ? seq_aimed(p, page) : p[1];
+}
+
 static void complain(struct worker *w, const uint64_t *p, uint64_t page, uint32_t seq)
 {
+	uint32_t has = version(p, page);
+
 	if (w->errors++ < 20)
-		printf("error: page %llu has page %llu seq %llu, not seq %u%s\n",
-		       (unsigned long long)page, (unsigned long long)p[0],
-		       (unsigned long long)p[1], seq,
-		       p[0] == page && p[1] == seq ? " (torn)" : "");
+		printf("error: page %llu has page %llu seq %u, not seq %u%s\n",
+		       (unsigned long long)page, (unsigned long long)p[0], has,
+		       seq, p[0] == page && has == seq ? " (torn)" : "");
 }
 
 /* Bring one page or block to its next version, or only look (write == 0). */
@@ -80,17 +104,17 @@ static void visit(struct worker *w, uint64_t *block, uint64_t i, int write)
 		w->errors++;
 		return;
 	}
-	if (few ? !right_few(p, n, w->want[i], few) : !right(p, n, w->want[i])) {
+	if (!is_right(p, n, w->want[i])) {
 		complain(w, p, n, w->want[i]);
-		w->want[i] = p[1];	/* count each loss once */
+		w->want[i] = version(p, n);	/* count each loss once */
 	}
 	if (!write)
 		return;
-	w->want[i] += !same;
-	if (few)
-		fill_few(p, n, w->want[i], few);
+	if (aimed)
+		w->want[i] ^= 1;
 	else
-		fill(p, n, w->want[i]);
+		w->want[i] += !same;
+	rewrite(p, n, w->want[i]);
 	if (!memory && pwrite(disk, p, PAGE, n * PAGE) != PAGE) {
 		printf("error: write of block %llu: %s\n", (unsigned long long)n,
 		       strerror(errno));
@@ -275,6 +299,8 @@ static void options(int argc, char **argv)
 			seconds = strtoull(*argv + 8, NULL, 0);
 		else if (!strcmp(*argv, "same"))
 			same = 1;
+		else if (!strcmp(*argv, "aimed"))
+			aimed = 1;
 		else
 			exit(2);
 	}
