@@ -22,7 +22,7 @@ FIXTURE(delta)
 	struct delta delta;
 	struct ram ram[2];
 	struct vm vm;
-	uint8_t check[DELTA_SECRET];
+	struct proof proof;
 	uint8_t pages[BYTES];		/* of the source */
 	uint8_t there[BYTES];		/* of the destination */
 	uint8_t before[BYTES];
@@ -43,9 +43,9 @@ FIXTURE_SETUP(delta)
 	self->ram[1].mf.pages = FIRST + PAGES;
 	self->vm.ram = self->ram;
 	self->vm.rams = 2;
-	ASSERT_EQ(0, delta_begin(&self->delta, &self->vm, SESSION));
+	ASSERT_EQ(0, proof_begin(&self->proof, SESSION));
+	delta_begin(&self->delta, &self->vm, &self->proof);
 	ASSERT_TRUE(self->delta.on);
-	ASSERT_EQ(0, delta_check(self->check, SESSION));
 	randomize(self->pages, BYTES);
 	memcpy(self->there, self->pages, BYTES);
 }
@@ -53,6 +53,7 @@ FIXTURE_SETUP(delta)
 FIXTURE_TEARDOWN(delta)
 {
 	delta_end(&self->delta);
+	proof_end(&self->proof);
 }
 
 static size_t make(struct delta *delta, const uint8_t *pages, uint32_t count)
@@ -86,9 +87,9 @@ TEST_F(delta, every_mask)
 			memcpy(self->there, self->pages, PAGE);
 			continue;
 		}
-		ASSERT_EQ(2 + 8 + blocks * DELTA_BLOCK, n);
+		ASSERT_EQ(2 + PROOF_BYTES + blocks * DELTA_BLOCK, n);
 		missed = 77;
-		ASSERT_EQ(0, delta_apply(self->check, self->delta.payload, n,
+		ASSERT_EQ(0, delta_apply(&self->proof, self->delta.payload, n,
 					 self->there, 1, &missed));
 		ASSERT_EQ(0, missed);
 		ASSERT_EQ(0, memcmp(self->pages, self->there, PAGE));
@@ -106,8 +107,8 @@ TEST_F(delta, every_place_in_a_page)
 	for (at = 0; at < PAGE; at++) {
 		self->pages[at] ^= 1 << at % 8;
 		n = make(&self->delta, self->pages, 1);
-		ASSERT_EQ(2 + 8 + DELTA_BLOCK, n);
-		ASSERT_EQ(0, delta_apply(self->check, self->delta.payload, n,
+		ASSERT_EQ(2 + PROOF_BYTES + DELTA_BLOCK, n);
+		ASSERT_EQ(0, delta_apply(&self->proof, self->delta.payload, n,
 					 self->there, 1, &missed));
 		ASSERT_EQ(0, missed);
 		ASSERT_EQ(0, memcmp(self->pages, self->there, PAGE));
@@ -132,7 +133,7 @@ TEST_F(delta, many_pages)
 	n = make(&self->delta, self->pages, PAGES);
 	ASSERT_LT(0, n);
 	EXPECT_GT(BYTES / 2, n);
-	ASSERT_EQ(0, delta_apply(self->check, self->delta.payload, n,
+	ASSERT_EQ(0, delta_apply(&self->proof, self->delta.payload, n,
 				 self->there, PAGES, &missed));
 	EXPECT_EQ(0, missed);
 	EXPECT_EQ(0, memcmp(self->pages, self->there, BYTES));
@@ -154,7 +155,7 @@ TEST_F(delta, another_page_is_left_alone)
 	for (i = 0; i < PAGES; i += 2)
 		self->there[i * PAGE + (i + 1) % 16 * DELTA_BLOCK + i] ^= 4;
 	memcpy(self->before, self->there, BYTES);
-	ASSERT_EQ(0, delta_apply(self->check, self->delta.payload, n,
+	ASSERT_EQ(0, delta_apply(&self->proof, self->delta.payload, n,
 				 self->there, PAGES, &missed));
 	EXPECT_EQ(0x5555555555555555ULL, missed);
 	for (i = 0; i < PAGES; i++)
@@ -171,25 +172,26 @@ TEST_F(delta, nothing_is_checked_too)
 
 	make(&self->delta, self->pages, 1);
 	n = make(&self->delta, self->pages, 1);
-	ASSERT_EQ(2 + 8, n);
+	ASSERT_EQ(2 + PROOF_BYTES, n);
 	self->there[PAGE - 1]++;
-	ASSERT_EQ(0, delta_apply(self->check, self->delta.payload, n,
+	ASSERT_EQ(0, delta_apply(&self->proof, self->delta.payload, n,
 				 self->there, 1, &missed));
 	EXPECT_EQ(1, missed);
 }
 
 TEST_F(delta, another_session)
 {
+	struct proof other;
 	uint64_t missed;
 	size_t n;
 
 	make(&self->delta, self->pages, 1);
 	n = make(&self->delta, self->pages, 1);
-	ASSERT_EQ(0, delta_check(self->check,
-				 "0123456789abcdef0123456789abcdee"));
-	ASSERT_EQ(0, delta_apply(self->check, self->delta.payload, n,
+	ASSERT_EQ(0, proof_begin(&other, "0123456789abcdef0123456789abcdee"));
+	ASSERT_EQ(0, delta_apply(&other, self->delta.payload, n,
 				 self->there, 1, &missed));
 	EXPECT_EQ(1, missed);
+	proof_end(&other);
 }
 
 TEST_F(delta, missed_goes_whole)
@@ -235,12 +237,12 @@ TEST_F(delta, wrong_on_purpose)
 	change(self->pages, 6);
 	setenv("MIGRATE_FAST_TEST", "wrong-delta", 1);
 	n = make(&self->delta, self->pages, 1);
-	ASSERT_EQ(2 + 8 + DELTA_BLOCK, n);
-	ASSERT_EQ(0, delta_apply(self->check, self->delta.payload, n,
+	ASSERT_EQ(2 + PROOF_BYTES + DELTA_BLOCK, n);
+	ASSERT_EQ(0, delta_apply(&self->proof, self->delta.payload, n,
 				 self->there, 1, &missed));
 	EXPECT_EQ(1, missed);
-	setenv("MIGRATE_FAST_TEST", "trust-delta", 1);
-	ASSERT_EQ(0, delta_apply(self->check, self->delta.payload, n,
+	setenv("MIGRATE_FAST_TEST", "trust-proof", 1);
+	ASSERT_EQ(0, delta_apply(&self->proof, self->delta.payload, n,
 				 self->there, 1, &missed));
 	EXPECT_EQ(0, missed);
 	EXPECT_NE(0, memcmp(self->pages, self->there, PAGE));
@@ -260,33 +262,33 @@ TEST_F(delta, what_is_wrong_is_refused)
 	memcpy(self->before, self->there, BYTES);
 	/* Less, more, none, or of another number of pages. */
 	for (i = 0; i < n; i++)
-		ASSERT_NE(0, delta_apply(self->check, payload, i, self->there,
+		ASSERT_NE(0, delta_apply(&self->proof, payload, i, self->there,
 					 PAGES, &missed));
-	ASSERT_NE(0, delta_apply(self->check, payload, n + 1, self->there,
+	ASSERT_NE(0, delta_apply(&self->proof, payload, n + 1, self->there,
 				 PAGES, &missed));
 	for (i = 0; i < PAGES; i++)
-		ASSERT_NE(0, delta_apply(self->check, payload, n, self->there,
+		ASSERT_NE(0, delta_apply(&self->proof, payload, n, self->there,
 					 i, &missed));
-	ASSERT_NE(0, delta_apply(self->check, payload, n, self->there,
+	ASSERT_NE(0, delta_apply(&self->proof, payload, n, self->there,
 				 PAGES + 1, &missed));
 	/* A block that is said to come, or not to, changes the length. */
 	for (i = 0; i < 16 * PAGES; i++) {
 		payload[i / 8] ^= 1 << i % 8;
-		ASSERT_NE(0, delta_apply(self->check, payload, n, self->there,
+		ASSERT_NE(0, delta_apply(&self->proof, payload, n, self->there,
 					 PAGES, &missed));
 		payload[i / 8] ^= 1 << i % 8;
 	}
 	ASSERT_EQ(0, memcmp(self->before, self->there, BYTES));
 	/* A byte that is wrong makes the page wrong, unless it goes whole. */
-	for (i = 0; i < 8 + 2 * DELTA_BLOCK; i++) {
+	for (i = 0; i < PROOF_BYTES + 2 * DELTA_BLOCK; i++) {
 		payload[2 * PAGES + i] ^= 0x80;
-		ASSERT_EQ(0, delta_apply(self->check, payload, n, self->there,
+		ASSERT_EQ(0, delta_apply(&self->proof, payload, n, self->there,
 					 PAGES, &missed));
 		ASSERT_EQ(1, missed);
 		ASSERT_EQ(0, memcmp(self->before, self->there, PAGE));
 		payload[2 * PAGES + i] ^= 0x80;
 	}
-	ASSERT_EQ(0, delta_apply(self->check, payload, n, self->there, PAGES,
+	ASSERT_EQ(0, delta_apply(&self->proof, payload, n, self->there, PAGES,
 				 &missed));
 	EXPECT_EQ(0, missed);
 	EXPECT_EQ(0, memcmp(self->pages, self->there, BYTES));

@@ -7,12 +7,11 @@ not, such a page takes 4096 bytes. Every move is verified page by page, and by t
 """
 import os
 import sys
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import HOLD, MODES, Move, Scenario, Work, discard, hooks, must_answer, travelled
+from migrate.move import MODES, Scenario, Work, hooks, must_answer, travelled
 from vm import Bed
 
 PAGE = 4096
@@ -32,39 +31,12 @@ class Deltas(Scenario):
         self.vm = self.guest(append="init_on_free=1")
         self.work = Work(self.vm, WORK)
 
-    def start(self, twin, rounds=3, names=(), mode="precopy", how="on", **options):
-        """After each of so many rounds the guest gets the time to write many pages."""
-        move = Move(self.vm, twin, verify=True, send_env=hooks(*names, round=HOLD),
-                    args=[*MODES[mode], "--max-rounds", rounds, f"--compress={how}"], **options)
-        for number in range(1, rounds + 1):
-            if not self.held(move.send, number):
-                break
-            time.sleep(3)
-            move.send.release()
-        return move
-
-    @staticmethod
-    def held(send, number):
-        """Wait until that round is over. False if there is none: the VM is being stopped."""
-        while send.running and not send.events("phase"):
-            notes = [note["text"] for note in send.events("note")]
-            if sum('waiting at "round"' in text for text in notes) == number:
-                return True
-            time.sleep(0.1)
-        return False
+    def start(self, vm, twin, mode="precopy", how="on", **options):
+        """With time between the rounds in which the guest writes many pages."""
+        return self.paced(vm, twin, args=[*MODES[mode], f"--compress={how}"], **options)
 
     def move(self, **options):
-        """To the other host."""
-        twin = self.vm.twin(self.other(self.vm.host)).start()
-        try:
-            move = self.start(twin, **options)
-            result = move.moved()
-        except BaseException:
-            discard(twin)
-            raise
-        left, self.vm = self.vm, twin
-        discard(left)
-        assert result["verified"]
+        result, move = self.cross(start=self.start, **options)
         self.tell(result)
         for number, each in enumerate(result["rounds"], 1):
             self.note(f"round {number}: delta {each['delta']} compressed {each['compressed']} "
@@ -98,13 +70,14 @@ class Deltas(Scenario):
 
     def wrong(self):
         """Every change is incomplete: all of them miss, and go whole."""
-        result = self.move(names=["wrong-delta"])
+        result = self.move(hooked=["wrong-delta"])
         assert result["pages"]["delta"] > 500, result["pages"]
         assert result["delta_missed"] > 500, "nobody has noticed"
 
-    def unchecked(self, twin):
-        """Without the check it is --verify that notices: so the test above tests it."""
-        move = self.start(twin, names=["wrong-delta"], recv_env=hooks("trust-delta"))
+    def unproved(self, twin):
+        """Without the proof it is --verify that notices: so the test above tests it."""
+        move = self.start(self.vm, twin, verify=True, hooked=["wrong-delta"],
+                          recv_env=hooks("trust-proof"))
         move.failed("verification", "differ")
         self.work.verify()
 
@@ -113,7 +86,7 @@ class Deltas(Scenario):
             self.changes()
         # Whether there is time for that, an emulated processor on a busy machine cannot say.
         with self.test("the same of pages that are copied, but not compressed"):
-            self.changes(how="auto", names=["always-copy"])
+            self.changes(how="auto", hooked=["always-copy"])
         with self.test("changes that are wrong are not taken"):
             self.wrong()
         for mode in SPLIT_MODES if REPEAT > 1 else FEW:
@@ -124,7 +97,7 @@ class Deltas(Scenario):
         with self.test("none with --compress=off"):
             self.off()
         with self.twin_test("wrong changes would be found by --verify") as twin:
-            self.unchecked(twin)
+            self.unproved(twin)
         return self.tests.finish()
 
 

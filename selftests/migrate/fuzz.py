@@ -22,7 +22,8 @@ MAGIC = 0x3172464d
 (HELLO, WELCOME, FAIL, BEAT, PAGES, ZERO, ROUND, ROUND_DONE, PREPARE, READY, DEVICE, DIGEST,
  VERIFY, DIFFER, VERIFIED, LOAD, PREPARED, COMMIT, RUNNING, REFUSED, BYE, ASK,
  ANSWER, JOIN, JOINED, STALE, DEMAND, FAULT, PUSHED, MISSING, MISSES, COMPLETE,
- DIGESTS, FILTER, REFER, MISS, PACKED, COPY, DELTA) = range(1, 40)
+ DIGESTS, FILTER, REFER, MISS, PACKED, COPY, DELTA,
+ SAME) = range(1, 41)
 FAKE_PORT = 4445
 # A gigabyte of zeroes, by zstd.
 ZEROES = (struct.pack("<IBI", 0xfd2fb528, 0xa0, 1 << 30) +
@@ -48,7 +49,7 @@ def delta(*masks, length=None, **options):
     """A DELTA frame of pages in which these blocks have changed; its checks are wrong."""
     data = struct.pack(f"<{len(masks)}H", *masks)
     for mask in masks:
-        data += b"x" * (4096 if mask == 0xffff else 8 + 256 * mask.bit_count())
+        data += b"x" * (4096 if mask == 0xffff else 16 + 256 * mask.bit_count())
     if length is not None:
         data = data[:length].ljust(length, b"\0")
     return frame(DELTA, zstd(data), **{"count": len(masks), **options})
@@ -245,6 +246,9 @@ class Fuzz(Survivor):
                 for data in (delta(1, page=page), delta(0xffff, page=page)):
                     said = self.after_greeting(twin, demand + data, split=True, join=True)
                     assert b"DELTA" in said, said
+                same = frame(SAME, bytes(16), count=1, page=page)
+                said = self.after_greeting(twin, demand + same, split=True, join=True)
+                assert b"SAME" in said, said
             assert twin.status() == "inmigrate", "QEMU was touched"
 
     def lies(self):
@@ -281,8 +285,13 @@ class Fuzz(Survivor):
             frame(PACKED, page, count=1, page=1 << 63), frame(FILTER, bytes(32)),
             delta(0xffff, page=pages), delta(1, 1, page=pages - 1), delta(1, ram=7),
             delta(1, page=1 << 63), delta(1, count=0), delta(*[0] * 65), delta(1, count=2),
-            delta(1, 2, count=1), delta(3, length=10 + 256), delta(3, length=10 + 513),
+            delta(1, 2, count=1), delta(3, length=18 + 256), delta(3, length=18 + 513),
             delta(0xfffe, length=1), delta(0, length=0),
+            frame(SAME, bytes(16), count=1, page=pages), frame(SAME, bytes(16), count=1, ram=7),
+            frame(SAME, bytes(32), count=2, page=pages - 1), frame(SAME, bytes(16), count=0),
+            frame(SAME, bytes(16), count=2), frame(SAME, bytes(15), count=1),
+            frame(SAME, bytes(16) * 65, count=65), frame(SAME, b"", count=1),
+            frame(SAME, bytes(16), count=1, page=1 << 63), frame(SAME, length=1 << 20, count=64),
             frame(DELTA, ZEROES, count=64), frame(DELTA, page, count=1), frame(DELTA, b"", count=1),
             frame(DELTA, zstd(b"x" * 300000), count=64),
             frame(MISS, bytes(8), count=1), frame(PREPARED, b"{}"),
@@ -299,6 +308,9 @@ class Fuzz(Survivor):
             for data in broken_off:
                 self.after_greeting(twin, data, then_close=True)
             said = self.after_greeting(twin, delta(1, 0xffff, 0x8001, page=5) + frame(LOAD))
+            assert misses in said, said[-100:]
+            said = self.after_greeting(twin, frame(SAME, bytes(32), count=2, page=8) + frame(LOAD))
+            misses = frame(MISS, struct.pack("<QQ", 8, 9), count=2)
             assert misses in said, said[-100:]
             assert twin.status() == "inmigrate", "QEMU was touched"
         with self.case("random frames after a right greeting") as twin:

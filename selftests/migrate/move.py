@@ -122,6 +122,15 @@ class Tool:
         """Let it go on that stands still at a hook."""
         self.proc.kill(signal.SIGUSR1)
 
+    def ends_round(self, number):
+        """Wait until so many rounds have ended, with the hook "round". False: the last has."""
+        while self.running and not self.events("phase"):
+            notes = [note["text"] for note in self.events("note")]
+            if sum('waiting at "round"' in text for text in notes) == number:
+                return True
+            time.sleep(0.1)
+        return False
+
     def wait(self, timeout=300):
         """Its exit status."""
         return self.proc.wait(timeout).rc
@@ -475,15 +484,15 @@ class Scenario:
         self.tests.note(f"guest up after {vm.up_seconds:.1f} s")
         return vm
 
-    def cross(self, **options):
+    def cross(self, start=Move, **options):
         """Move self.vm to the other host, page by page verified.
 
-        options: of Move. Returns what move.moved() does, and the Move: nothing_left() is to
-        be asked when the guest has been looked at.
+        start: what begins it; options: of that. Returns what move.moved() does, and the Move:
+        nothing_left() is to be asked when the guest has been looked at.
         """
         twin = self.vm.twin(self.other(self.vm.host)).start()
         try:
-            move = Move(self.vm, twin, verify=True, **options)
+            move = start(self.vm, twin, verify=True, **options)
             result = move.moved()
         except BaseException:
             discard(twin)
@@ -492,6 +501,18 @@ class Scenario:
         discard(left)
         assert result["verified"], "not verified"
         return result, move
+
+    @staticmethod
+    def paced(vm, twin, rounds=3, nap=3, hooked=(), args=(), **options):
+        """A Move in which the guest gets @nap seconds after each of so many rounds."""
+        move = Move(vm, twin, send_env=hooks(*hooked, round=HOLD),
+                    args=[*args, "--max-rounds", rounds], **options)
+        for number in range(1, rounds + 1):
+            if not move.send.ends_round(number):
+                break
+            time.sleep(nap)
+            move.send.release()
+        return move
 
     def wait_sent(self, host, size, timeout=120):
         """Wait until so many bytes more have left by the migration link."""

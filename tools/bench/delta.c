@@ -30,7 +30,7 @@ struct bench {
 	struct delta delta;
 	struct ram ram;
 	struct vm vm;
-	uint8_t check[DELTA_SECRET];
+	struct proof proof;
 	uint8_t *memory;	/* the VM's */
 	uint8_t *there;		/* at the destination */
 	uint8_t frame[FRAME];
@@ -81,7 +81,7 @@ static void apply(struct bench *bench, uint64_t page)
 {
 	uint64_t missed;
 
-	if (delta_apply(bench->check, bench->delta.payload, make(bench, page),
+	if (delta_apply(&bench->proof, bench->delta.payload, make(bench, page),
 			bench->there + page * MF_PAGE_SIZE, WIRE_PACK_PAGES,
 			&missed) || missed)
 		exit(1);
@@ -137,8 +137,10 @@ int main(void)
 	bench.ram.mf.pages = PAGES;
 	bench.vm.ram = &bench.ram;
 	bench.vm.rams = 1;
-	if (delta_begin(&bench.delta, &bench.vm, SESSION) ||
-	    delta_check(bench.check, SESSION) || !bench.delta.on)
+	if (proof_begin(&bench.proof, SESSION))
+		return 1;
+	delta_begin(&bench.delta, &bench.vm, &bench.proof);
+	if (!bench.delta.on)
 		return 1;
 	tell("memcpy", pass(&bench, 0, copy));
 	tell("XXH64 of pages", pass(&bench, 0, xxh64));

@@ -9,8 +9,8 @@
  * not. .known says that the last that was sent of a page was such a copy.
  *
  * None of that has to be right for the memory to be right. A delta brings a
- * check of the page as it is in our copy. The destination makes the change
- * aside, and puts it in place only if the check holds. If not, whatever is
+ * proof of the page as it is in our copy. The destination makes the change
+ * aside, and puts it in place only if the proof holds. If not, whatever is
  * the reason - digests that are equal by chance, a rule about .known that was
  * broken - it keeps what it had and says MISS: then the page counts as
  * written, is not .known, and travels whole in another round. MISS comes before
@@ -24,15 +24,12 @@
  * why .known is set when a delta is made, not when it has gone. If sending
  * fails nothing is known any more: see gather_flush().
  *
- * Digests and check are XXH3, each with a secret of its own that no guest
- * knows. XXH64 would not do: half of the pairs of pages that differ in certain
- * two words have the same XXH64 with whatever seed, and anybody in the guest
- * can write such pages. With XXH3 a block is taken for unchanged once in 2^32
- * changes; that a check holds as well is another 2^64.
+ * The digests are XXH3 with a secret that no guest knows, not XXH64, which any
+ * guest can deceive (see pages.c): with XXH3 a block is taken for unchanged
+ * once in 2^32 changes. Then it is the proof that finds it.
  */
 #define _GNU_SOURCE
 #include <endian.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -44,25 +41,8 @@
 #include "delta.h"
 #include "hook.h"
 
-#define SHA512_BYTES	64
-
 _Static_assert(DELTA_BLOCKS == 16, "a mask is 16 bits");
 _Static_assert(WIRE_PACK_PAGES <= 64, "what is missed is a word");
-_Static_assert(DELTA_SECRET % SHA512_BYTES == 0, "made of SHA-512");
-
-/* The session's name is random, and no guest is told. */
-int delta_check(uint8_t check[DELTA_SECRET], const char *session)
-{
-	unsigned int at, len = SHA512_BYTES;
-	char text[64] = "";
-
-	strncpy(text + 1, session, sizeof(text) - 2);
-	for (at = 0; at < DELTA_SECRET; at += SHA512_BYTES, text[0]++)
-		if (!EVP_Digest(text, sizeof(text), check + at, &len,
-				EVP_sha512(), NULL))
-			return fail("libcrypto cannot do SHA-512");
-	return 0;
-}
 
 static bool begin_ram(struct delta_ram *ram, uint64_t pages)
 {
@@ -79,13 +59,12 @@ static bool begin_ram(struct delta_ram *ram, uint64_t pages)
 	return true;
 }
 
-int delta_begin(struct delta *delta, const struct vm *vm, const char *session)
+void delta_begin(struct delta *delta, const struct vm *vm,
+		 const struct proof *proof)
 {
 	unsigned int i;
 
-	*delta = (struct delta){ 0 };
-	if (delta_check(delta->check, session))
-		return -1;
+	*delta = (struct delta){ .proof = proof };
 	delta->nr_rams = vm->rams;
 	delta->rams = need(calloc(vm->rams, sizeof(*delta->rams)));
 	delta->payload = need(malloc(DELTA_BYTES));
@@ -94,7 +73,6 @@ int delta_begin(struct delta *delta, const struct vm *vm, const char *session)
 		delta->on = begin_ram(&delta->rams[i], vm->ram[i].mf.pages);
 	if (!delta->on)
 		delta_end(delta);
-	return 0;
 }
 
 void delta_end(struct delta *delta)
@@ -115,11 +93,6 @@ void delta_end(struct delta *delta)
 	free(delta->payload);
 	delta->rams = NULL;
 	delta->payload = NULL;
-}
-
-static uint64_t check_of(const uint8_t check[DELTA_SECRET], const void *page)
-{
-	return XXH3_64bits_withSecret(page, MF_PAGE_SIZE, check, DELTA_SECRET);
 }
 
 static unsigned int blocks_in(uint16_t mask)
@@ -156,16 +129,14 @@ static uint16_t digest(const struct delta *delta, struct delta_ram *ram,
 static uint8_t *put(const struct delta *delta, uint16_t mask,
 		    const uint8_t *copy, uint8_t *to)
 {
-	uint64_t check;
 	unsigned int i;
 
 	if (mask == DELTA_WHOLE) {
 		memcpy(to, copy, MF_PAGE_SIZE);
 		return to + MF_PAGE_SIZE;
 	}
-	check = htole64(check_of(delta->check, copy));
-	memcpy(to, &check, sizeof(check));
-	to += sizeof(check);
+	proof_make(delta->proof, copy, to);
+	to += PROOF_BYTES;
 	for (i = 0; i < DELTA_BLOCKS; i++) {
 		if (!(mask >> i & 1))
 			continue;
@@ -233,19 +204,18 @@ static uint16_t mask_at(const uint8_t *payload, uint32_t i)
 static size_t length_of(uint16_t mask)
 {
 	return mask == DELTA_WHOLE ? MF_PAGE_SIZE :
-	       sizeof(uint64_t) + blocks_in(mask) * DELTA_BLOCK;
+	       PROOF_BYTES + blocks_in(mask) * DELTA_BLOCK;
 }
 
 /* Changes one page, or leaves it alone: then it would not become right. */
-static bool change(const uint8_t check[DELTA_SECRET], uint16_t mask,
+static bool change(const struct proof *proof, uint16_t mask,
 		   const uint8_t *from, uint8_t *page)
 {
+	const uint8_t *right = from;
 	uint8_t next[MF_PAGE_SIZE];
-	uint64_t right;
 	unsigned int i;
 
-	memcpy(&right, from, sizeof(right));
-	from += sizeof(right);
+	from += PROOF_BYTES;
 	memcpy(next, page, sizeof(next));
 	for (i = 0; i < DELTA_BLOCKS; i++) {
 		if (!(mask >> i & 1))
@@ -253,14 +223,14 @@ static bool change(const uint8_t check[DELTA_SECRET], uint16_t mask,
 		memcpy(next + i * DELTA_BLOCK, from, DELTA_BLOCK);
 		from += DELTA_BLOCK;
 	}
-	if (check_of(check, next) != le64toh(right) && !hook_set("trust-delta"))
+	if (!proof_is(proof, next, right))
 		return false;
 	if (mask)
 		memcpy(page, next, sizeof(next));
 	return true;
 }
 
-int delta_apply(const uint8_t check[DELTA_SECRET], const uint8_t *payload,
+int delta_apply(const struct proof *proof, const uint8_t *payload,
 		size_t length, uint8_t *pages, uint32_t count,
 		uint64_t *missed)
 {
@@ -279,7 +249,7 @@ int delta_apply(const uint8_t check[DELTA_SECRET], const uint8_t *payload,
 
 		if (mask == DELTA_WHOLE)
 			memcpy(pages, payload + at, MF_PAGE_SIZE);
-		else if (!change(check, mask, payload + at, pages))
+		else if (!change(proof, mask, payload + at, pages))
 			*missed |= 1ULL << i;
 		at += length_of(mask);
 	}

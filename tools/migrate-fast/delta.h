@@ -5,7 +5,7 @@
  * The payload of a DELTA frame, before zstd, little endian:
  *
  *	__u16 for each page: which of its blocks have changed; all: it is whole
- *	for each page	__u64	check of what it becomes; none if it is whole
+ *	for each page	__u8[16] proof of what it becomes; none if it is whole
  *			__u8[]	the blocks that have changed, ascending
  */
 #ifndef DELTA_H
@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proof.h"
 #include "vm.h"
 #include "wire.h"
 
@@ -26,7 +27,7 @@
 /* Of XXH3. */
 #define DELTA_SECRET	192
 /* What the payload of a frame can be, at most. */
-#define DELTA_BYTES	(WIRE_PACK_PAGES * (2 + 8 + MF_PAGE_SIZE))
+#define DELTA_BYTES	(WIRE_PACK_PAGES * (2 + PROOF_BYTES + MF_PAGE_SIZE))
 
 /* Of one RAM file. */
 struct delta_ram {
@@ -39,8 +40,8 @@ struct delta_ram {
 /* The source's side. */
 struct delta {
 	bool on;
-	uint8_t secret[DELTA_SECRET];	/* of .digests: ours alone */
-	uint8_t check[DELTA_SECRET];	/* of what a page becomes: of both */
+	uint8_t secret[DELTA_SECRET];	/* of .digests */
+	const struct proof *proof;
 	struct delta_ram *rams;
 	unsigned int nr_rams;
 	uint8_t *payload;		/* room for DELTA_BYTES */
@@ -48,15 +49,13 @@ struct delta {
 	uint64_t missed;		/* of those, wrong over there */
 };
 
-/* What both ends of a session check pages with. 0, or -1 after fail(). */
-int delta_check(uint8_t check[DELTA_SECRET], const char *session);
-
 /*
  * From here on it is known what copies the destination has of the pages of
- * @vm. 0, or -1 after fail(). Where there is no memory for that, .on is not
- * set, and nothing else need be asked.
+ * @vm. Where there is no memory for that, .on is not set, and nothing else need
+ * be asked. @proof stays the caller's.
  */
-int delta_begin(struct delta *delta, const struct vm *vm, const char *session);
+void delta_begin(struct delta *delta, const struct vm *vm,
+		 const struct proof *proof);
 void delta_end(struct delta *delta);
 /*
  * @count neighbours travel: these copies of them, at @pages. What has changed
@@ -78,7 +77,7 @@ bool delta_miss(struct delta *delta, unsigned int ram, uint64_t page);
  * that would become something else is left as it was, and named in *@missed,
  * a bitmap. 0, or -1 and nothing done if that is no such payload.
  */
-int delta_apply(const uint8_t check[DELTA_SECRET], const uint8_t *payload,
+int delta_apply(const struct proof *proof, const uint8_t *payload,
 		size_t length, uint8_t *pages, uint32_t count,
 		uint64_t *missed);
 

@@ -33,7 +33,7 @@ static int miss(struct sender *sender, unsigned int ram, uint64_t page)
 
 	if (pages_miss(pager, ram, page))
 		return -1;
-	/* Otherwise it was named: once is enough. */
+	/* Otherwise it was named, or said to be the same: once is enough. */
 	if (!delta_miss(&pager->gather.delta, ram, page)) {
 		bitmap_set(pager->pages[ram].refused, page);
 		sender->stats.missed++;

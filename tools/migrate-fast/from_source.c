@@ -21,6 +21,8 @@ static int on_copying(struct receiver *receiver,
 		return place_packed(receiver, frame, payload);
 	case WIRE_DELTA:
 		return place_delta(receiver, frame, payload);
+	case WIRE_SAME:
+		return place_same(receiver, frame, payload);
 	case WIRE_REFER:
 		return place_references(receiver, frame, payload);
 	case WIRE_COPY:

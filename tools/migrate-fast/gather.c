@@ -13,6 +13,8 @@
 /* So much goes to the socket at a time; also the grain of the rate limit. */
 #define FLUSH_BYTES	(1 << 20)
 #define PACK_BYTES	(WIRE_PACK_PAGES * MF_PAGE_SIZE)
+/* So many pages are read at a time, to say that they have not changed. */
+#define SAME_PAGES	1024
 /* Copies are no more than that; what is compressed needs room to be tried. */
 #define PACKED_BYTES	(FLUSH_BYTES + 2 * WIRE_PACK_PAGES * MF_PAGE_SIZE)
 
@@ -30,6 +32,7 @@ void gather_free(struct gather *gather)
 {
 	pack_free(&gather->pack);
 	delta_end(&gather->delta);
+	proof_end(&gather->proof);
 	free(gather->packed);
 }
 
@@ -52,6 +55,7 @@ static int add(struct gather *gather, enum wire_type type, unsigned int ram,
 	       uint64_t page)
 {
 	struct wire_frame *last = NULL;
+	uint32_t bytes;
 
 	if (gather->nr_frames)
 		last = &gather->frames[gather->nr_frames - 1];
@@ -72,16 +76,24 @@ static int add(struct gather *gather, enum wire_type type, unsigned int ram,
 		};
 		gather->bytes += WIRE_HEADER;
 	}
-	if (type == WIRE_PAGES) {
-		last->length += MF_PAGE_SIZE;
-		gather->bytes += MF_PAGE_SIZE;
-	}
+	bytes = type == WIRE_PAGES ? MF_PAGE_SIZE :
+		type == WIRE_SAME ? PROOF_BYTES : 0;
+	last->length += bytes;
+	gather->bytes += bytes;
 	return gather->bytes >= batch(gather) ? gather_flush(gather) : 0;
 }
 
 int gather_page(struct gather *gather, unsigned int ram, uint64_t page)
 {
 	return add(gather, WIRE_PAGES, ram, page);
+}
+
+int gather_same(struct gather *gather, unsigned int ram, uint64_t page)
+{
+	if (gather->nr_same == SAME_PAGES && gather_flush(gather))
+		return -1;
+	gather->nr_same++;
+	return add(gather, WIRE_SAME, ram, page);
 }
 
 int gather_zero(struct gather *gather, unsigned int ram, uint64_t page)
@@ -190,54 +202,67 @@ static int64_t copy(struct gather *gather, unsigned int number, uint8_t *to,
 	return (int64_t)n;
 }
 
-/* What is whole until now becomes less. */
-static int copy_all(struct gather *gather)
+/* What is whole until now becomes less. Returns as copy() does. */
+static int64_t shrink(struct gather *gather, unsigned int number, uint8_t *to,
+		      size_t room)
+{
+	struct wire_frame *frame = &gather->frames[number];
+	int64_t n = copy(gather, number, to, room);
+
+	if (n <= 0)
+		return n;
+	gather->bytes -= frame->length - (uint64_t)n;
+	gather->saved += frame->length - (uint64_t)n;
+	frame->length = (uint32_t)n;
+	return n;
+}
+
+/*
+ * The proofs of a SAME frame, at @to: of the pages as they are now. Returns
+ * their bytes, or -1 after fail().
+ */
+static int64_t prove(struct gather *gather, const struct wire_frame *frame,
+		     uint8_t *to)
+{
+	uint32_t i;
+
+	if (pack_read(&gather->pack, gather->vm->ram[frame->ram].fd,
+		      frame->page, frame->count))
+		return -1;
+	for (i = 0; i < frame->count; i++)
+		proof_make(&gather->proof,
+			   gather->pack.pages + i * MF_PAGE_SIZE,
+			   to + i * PROOF_BYTES);
+	return frame->length;
+}
+
+/* Chooses how the batch goes, and makes what does not come from the VM. */
+static int prepare(struct gather *gather)
 {
 	uint8_t *at = gather->packed, *end = at + PACKED_BYTES;
 	unsigned int i;
 	int64_t n;
 
-	for (i = 0; i < gather->nr_frames; i++) {
-		struct wire_frame *frame = &gather->frames[i];
-
-		if (frame->type != WIRE_PAGES)
-			continue;
-		n = copy(gather, i, at, (size_t)(end - at));
-		if (n < 0)
-			return -1;
-		if (!n)
-			continue;
-		gather->bytes -= frame->length - (uint64_t)n;
-		gather->saved += frame->length - (uint64_t)n;
-		frame->length = (uint32_t)n;
-		at += n;
-	}
-	return 0;
-}
-
-/* It goes without a copy: what the destination gets is not known. */
-static void forget_all(struct gather *gather)
-{
-	unsigned int i;
-
-	for (i = 0; i < gather->nr_frames; i++) {
-		const struct wire_frame *frame = &gather->frames[i];
-
-		if (frame->type == WIRE_PAGES)
-			delta_forget(&gather->delta, frame->ram, frame->page,
-				     frame->count);
-	}
-}
-
-/* Chooses how the batch goes. */
-static int prepare(struct gather *gather)
-{
 	pack_learn_line(&gather->pack, line_rate(gather->conn->sock));
 	pack_begin(&gather->pack, gather->rate ?
 		   gather->rate->bytes_per_s : 0);
-	if (copies(gather))
-		return copy_all(gather);
-	forget_all(gather);
+	for (i = 0; i < gather->nr_frames; i++) {
+		const struct wire_frame *frame = &gather->frames[i];
+
+		n = 0;
+		if (frame->type == WIRE_SAME)
+			n = prove(gather, frame, at);
+		else if (frame->type != WIRE_PAGES)
+			continue;
+		else if (copies(gather))
+			n = shrink(gather, i, at, (size_t)(end - at));
+		else	/* What the destination gets is not known. */
+			delta_forget(&gather->delta, frame->ram, frame->page,
+				     frame->count);
+		if (n < 0)
+			return -1;
+		at += n;
+	}
 	return 0;
 }
 
@@ -282,6 +307,7 @@ void gather_forget(struct gather *gather)
 {
 	gather->nr_frames = 0;
 	gather->nr_names = 0;
+	gather->nr_same = 0;
 	gather->bytes = 0;
 }
 

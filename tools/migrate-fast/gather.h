@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Frames of pages on their way to the socket: without copying the pages, or
- * as copies, compressed or as what has changed in them.
+ * as copies, compressed or as what has changed in them. And of what the
+ * destination has, by name.
  */
 #ifndef GATHER_H
 #define GATHER_H
 
 #include <stdint.h>
 
+#include "proof.h"
 #include "conn.h"
 #include "delta.h"
 #include "pack.h"
@@ -27,7 +29,9 @@ struct gather {
 	unsigned int nr_frames;
 	bool copied[GATHER_FRAMES];	/* its pages are in .packed, as they are */
 	struct pack pack;
-	struct delta delta;	/* off until somebody begins it */
+	/* Off until somebody begins them. */
+	struct proof proof;
+	struct delta delta;
 	uint8_t *packed;	/* payloads that are copies, one after the other */
 	/* Those of REFER and COPY frames, one after the other. */
 	union gather_name {
@@ -35,6 +39,7 @@ struct gather {
 		struct wire_copy copy;
 	} names[GATHER_NAMES];
 	unsigned int nr_names;
+	unsigned int nr_same;	/* pages of SAME frames */
 	uint64_t bytes;
 	uint64_t saved;		/* by deltas and compression, in all */
 };
@@ -52,6 +57,8 @@ int gather_reference(struct gather *gather, unsigned int ram,
 int gather_copy(struct gather *gather, unsigned int ram,
 		const struct migrate_fast_digest *digest,
 		unsigned int from_ram, uint64_t from);
+/* The destination should have the page as it is. */
+int gather_same(struct gather *gather, unsigned int ram, uint64_t page);
 /* Sends what was added. If that fails, what copies there are is not known. */
 int gather_flush(struct gather *gather);
 /* Forgets it. */

@@ -29,10 +29,9 @@
  *	keep		wait before what must be known later is written down
  *	restore		wait after a failure, before QEMU is as it was
  *	answered	(resolve) wait before it is said that the answer was heard
- *	trust-hash	break the rule of pages.c that a hash must be certain
  *	always-copy	with --compress=auto, copy pages whatever it costs
  *	wrong-delta	leave one changed block out of each delta
- *	trust-delta	(recv) take deltas without their check
+ *	trust-proof	(recv) believe what is said of a page that is here
  *	no-prepage	push in ascending order, whatever is asked for
  *	lose-page	do not send one page of the first round
  *	lose-pushed	send zeroes for one page that follows the VM unasked

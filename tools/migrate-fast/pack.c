@@ -63,11 +63,10 @@ void pack_init(struct pack *pack, enum compress how)
 		.how = how,
 		.left = FIRST_TRY,
 		.patience = FIRST_TRY,
+		.pages = need(malloc(WIRE_PACK_PAGES * MF_PAGE_SIZE)),
 	};
-	if (how == COMPRESS_OFF)
-		return;
-	pack->context = need(ZSTD_createCCtx());
-	pack->pages = need(malloc(WIRE_PACK_PAGES * MF_PAGE_SIZE));
+	if (how != COMPRESS_OFF)
+		pack->context = need(ZSTD_createCCtx());
 }
 
 void pack_free(struct pack *pack)

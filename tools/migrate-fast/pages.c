@@ -1,41 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is known of each page: what the destination has, and how it came there.
+ * What is known of each page: what the destination was told of it.
  *
  * The destination begins with zeroes. From then on, for each page, what it
  * has is one of
  *
  *	.zero set	zeroes: it began so, or a ZERO frame came last
- *	.certain set	the bytes whose XXH64 is .hash
- *	neither		some bytes that the page has held since it was hashed
+ *	.told set	the bytes whose XXH64 is .hash, perhaps
+ *	neither		nobody knows
  *
- * The third comes of sending without a copy. A page is hashed, then sent; the
- * wire takes its bytes when the packet is built, or built again, which may be
- * later. Say that it held A when hashed, B when the wire took it, and A again
- * when the next harvest reports it: its hash is that of the last sending, and
- * yet the destination has B. So "hash equal to the last one" is not enough
- * for "unchanged". The rule:
+ * A page that was written goes again. If its XXH64 is what it was, most likely
+ * the destination has it. That is not certain, for two reasons. A page that is
+ * sent without a copy is hashed, then sent; the wire takes its bytes when the
+ * packet is built, or built again, which may be later. Say that it held A when
+ * hashed, B when the wire took it, and A again when the next harvest reports
+ * it. And XXH64 has no secret that a guest could not do without: if bit 63 of
+ * a word is flipped, and a constant added to the word 32 bytes on, it stays
+ * the same for half of all seeds.
  *
- *	A hash becomes certain when the first harvest that *began* after the
- *	destination had acknowledged the page does not report the page.
+ * So the page is said to be the same, with a proof (proof.h) of a copy that is
+ * read then. A destination that has something else misses it.
  *
- * Every write to the page after the harvest before the hash is reported by
- * that harvest, at the latest; not reported means that its bytes did not move
- * from before the hash until after the last byte was placed over there. A
- * page that is reported stays uncertain, and is sent again whatever its hash.
+ * Whatever else is said of a page instead of sending it is proved likewise: a
+ * reference or a copy of another page by SHA-256, a delta as here. None of
+ * that need be of the moment of the hash: what is written later is reported by
+ * the next harvest. If it misses, the destination has what it had, and says so
+ * before it acknowledges the round; the next harvest reports the page.
  *
- * ZERO frames carry no bytes of the page, hence are certain at once; whatever
- * is written to the page later is reported and looked at then.
- *
- * A reference, or a copy of another page, is certain as a page is: its XXH64
- * and SHA-256 need not be of the same moment. If it misses, the destination
- * has what it had, and says so before it acknowledges the round; the next
- * harvest reports the page. So it is with a delta, see delta.c: it brings a
- * copy that was read after the page was hashed, or misses.
+ * ZERO frames carry no bytes of the page; whatever is written to it later is
+ * reported and looked at then.
  *
  * Harvests are only made between rounds, each of which ends with the
- * acknowledgement: .in_flight, what was sent in the round, less what the
- * harvest reports, is what has become certain.
+ * acknowledgement: only what was .in_flight in the round can have missed.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -59,11 +55,6 @@ void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
 	pager->pages = need(calloc(vm->rams, sizeof(*pager->pages)));
 	pager->digests = need(calloc(PAGES_CHUNK, sizeof(*pager->digests)));
 	pager->hot = need(bitmap_new(PAGES_COUNT));
-	/*
-	 * A guest does not know the seed. That is not enough: of pages that
-	 * differ in certain two words half collide, whatever it is. So it can
-	 * have a write of its own taken for none.
-	 */
 	if (getrandom(&pager->seed, sizeof(pager->seed), 0) !=
 	    sizeof(pager->seed))
 		pager->seed = now_ns();
@@ -76,7 +67,7 @@ void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
 		pages->first = all;
 		all += n;
 		pages->hash = need(calloc(n, sizeof(*pages->hash)));
-		pages->certain = need(bitmap_new(n));
+		pages->told = need(bitmap_new(n));
 		pages->zero = need(bitmap_new(n));
 		pages->in_flight = need(bitmap_new(n));
 		pages->stale = need(bitmap_new(n));
@@ -96,7 +87,7 @@ void pages_free(struct pager *pager)
 
 	for (i = 0; pager->pages && i < pager->vm->rams; i++) {
 		free(pager->pages[i].hash);
-		free(pager->pages[i].certain);
+		free(pager->pages[i].told);
 		free(pager->pages[i].zero);
 		free(pager->pages[i].in_flight);
 		free(pager->pages[i].stale);
@@ -114,18 +105,6 @@ void pages_free(struct pager *pager)
 	pager->pages = NULL;
 }
 
-/* What was sent and not written since is certain now. */
-static void settle(struct pages *pages)
-{
-	uint64_t words = bitmap_words(pages->ram->mf.pages), i;
-
-	for (i = 0; i < words; i++) {
-		pages->certain[i] |= pages->in_flight[i] &
-				     ~pages->ram->mf.bitmap[i];
-		pages->in_flight[i] = 0;
-	}
-}
-
 /* What the destination does not have is as good as written. */
 static void report_missed(struct pages *pages)
 {
@@ -137,6 +116,12 @@ static void report_missed(struct pages *pages)
 	}
 }
 
+void pages_record_zero(struct pager *pager, unsigned int ram, uint64_t page)
+{
+	bitmap_set(pager->pages[ram].zero, page);
+	bitmap_clear(pager->pages[ram].told, page);
+}
+
 void pages_record(struct pager *pager, unsigned int ram,
 		  const struct migrate_fast_digest *digest)
 {
@@ -144,7 +129,7 @@ void pages_record(struct pager *pager, unsigned int ram,
 
 	pages->hash[digest->page] = digest->xxh64;
 	bitmap_clear(pages->zero, digest->page);
-	bitmap_clear(pages->certain, digest->page);
+	bitmap_set(pages->told, digest->page);
 	bitmap_set(pages->in_flight, digest->page);
 	twins_add(&pager->twins, digest->xxh64, pages->first + digest->page);
 }
@@ -168,9 +153,7 @@ static bool is_twin(void *arg, uint64_t page)
 	pages += ram;
 	page -= pages->first;
 	if (pages->hash[page] != search->digest->xxh64 ||
-	    bitmap_test(pages->zero, page) || bitmap_test(pages->stale, page) ||
-	    !(bitmap_test(pages->certain, page) ||
-	      bitmap_test(pages->in_flight, page)))
+	    !bitmap_test(pages->told, page) || bitmap_test(pages->stale, page))
 		return false;
 	search->ram = ram;
 	search->page = page;
@@ -196,9 +179,8 @@ int pages_miss(struct pager *pager, unsigned int ram, uint64_t page)
 	if (!bitmap_test(pages->in_flight, page) &&
 	    !bitmap_test(pages->missed, page))
 		return -1;
-	/* Nobody knows what the destination has there. */
 	bitmap_clear(pages->in_flight, page);
-	bitmap_clear(pages->certain, page);
+	bitmap_clear(pages->told, page);
 	bitmap_clear(pages->zero, page);
 	if (!bitmap_test(pages->missed, page))
 		pager->missing++;
@@ -225,7 +207,8 @@ int pages_harvest(struct pager *pager, struct mf_harvested *sum)
 					    bitmap_words(pages->ram->mf.pages)) :
 			      one.dirty;
 		sum->carried += one.carried;
-		settle(pages);
+		memset(pages->in_flight, 0,
+		       bitmap_words(pages->ram->mf.pages) * 8);
 	}
 	pager->missing = 0;
 	return 0;

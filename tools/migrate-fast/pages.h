@@ -22,15 +22,15 @@ struct pages {
 	unsigned int number;	/* on the wire */
 	uint64_t first;		/* number of its first page among all of the VM */
 	uint64_t *hash;		/* XXH64 of what was last sent */
-	uint64_t *certain;	/* the destination has exactly .hash */
+	uint64_t *told;		/* ... if it was not zero, and did not miss */
 	uint64_t *zero;		/* the destination has zeroes */
 	uint64_t *in_flight;	/* sent since the last harvest */
 	uint64_t *stale;	/* post-copy: what the destination lacks */
 	uint64_t *sent;		/* sent, not named, once or more often */
 	uint64_t *twice;	/* ... twice or more often */
 	uint64_t *before;	/* what the last harvest reported */
-	uint64_t *missed;	/* named, or a delta, but not taken */
-	uint64_t *refused;	/* ... named, once or more often */
+	uint64_t *missed;	/* travelled other than whole, but was not right */
+	uint64_t *refused;	/* ... and not as a delta, once or more often */
 	uint64_t owed;		/* pages left in the bitmap by the last scan */
 };
 
@@ -58,8 +58,8 @@ void pages_free(struct pager *pager);
 /* Takes the dirty pages of all files into their bitmaps. */
 int pages_harvest(struct pager *pager, struct mf_harvested *sum);
 /*
- * A reference, a copy or a delta has missed: the next harvest reports the page.
- * -1 if none was under way.
+ * What was said of a page instead of sending it whole was wrong: the next
+ * harvest reports it. -1 if nothing was under way.
  */
 int pages_miss(struct pager *pager, unsigned int ram, uint64_t page);
 /* Of the pages from @start, no more than @most. */
@@ -71,9 +71,11 @@ uint64_t pages_part(const struct pages *pages, uint64_t start, uint64_t most);
 void pages_stale(struct pager *pager, bool hot);
 /* Pages that the destination lacks. */
 uint64_t pages_lacking(const struct pager *pager);
-/* A page travels, whole or by name: what it is, and has yet to be certain. */
+/* A page travels, whole or by name: what it is. */
 void pages_record(struct pager *pager, unsigned int ram,
 		  const struct migrate_fast_digest *digest);
+/* ... as nothing but zeroes. */
+void pages_record_zero(struct pager *pager, unsigned int ram, uint64_t page);
 /* One that the destination has, perhaps, and that equals it. 1, or 0. */
 int pages_twin(struct pager *pager, const struct migrate_fast_digest *digest,
 	       unsigned int *ram, uint64_t *page);

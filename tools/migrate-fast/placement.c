@@ -13,6 +13,7 @@
 
 #include "../lib/bitmap.h"
 #include "../lib/say.h"
+#include "delta.h"
 #include "receiver.h"
 #include "verify.h"
 
@@ -156,7 +157,7 @@ int place_delta(struct receiver *receiver, const struct wire_frame *frame,
 	    read_pages(receiver, frame->ram, frame->page, frame->count))
 		return -1;
 	length = unpack_bytes(payload, frame->length, changes, sizeof(changes));
-	if (delta_apply(receiver->check, changes, length, receiver->room,
+	if (delta_apply(&receiver->proof, changes, length, receiver->room,
 			frame->count, &which)) {
 		receiver->conn.broken = true;
 		return fail("%s sent a DELTA frame that makes no sense",
@@ -169,6 +170,28 @@ int place_delta(struct receiver *receiver, const struct wire_frame *frame,
 		if (which >> i & 1)
 			missed[n++] = htole64(frame->page + i);
 	receiver->pages += frame->count - n;
+	return tell_missed(receiver, frame, missed, n);
+}
+
+/* The source thinks that these are here: are they? */
+int place_same(struct receiver *receiver, const struct wire_frame *frame,
+	       const uint8_t *payload)
+{
+	uint64_t missed[WIRE_PACK_PAGES];
+	uint32_t i, n = 0;
+
+	/* From DEMAND on they may be absent, and reading waits for them. */
+	if (receiver->demand.active ||
+	    frame->length != frame->count * PROOF_BYTES)
+		return conn_out_of_turn(&receiver->conn, frame);
+	if (check_range(receiver, frame) ||
+	    read_pages(receiver, frame->ram, frame->page, frame->count))
+		return -1;
+	for (i = 0; i < frame->count; i++)
+		if (!proof_is(&receiver->proof,
+			      receiver->room + i * MF_PAGE_SIZE,
+			      payload + i * PROOF_BYTES))
+			missed[n++] = htole64(frame->page + i);
 	return tell_missed(receiver, frame, missed, n);
 }
 

@@ -152,7 +152,7 @@ static int welcome(struct receiver *receiver)
 		return fail("%s sent a greeting without a session",
 			    receiver->conn.peer);
 	strcpy(receiver->session, session);
-	if (delta_check(receiver->check, session))
+	if (proof_begin(&receiver->proof, session))
 		return -1;
 	receiver->run_it = json_is_true(json_object_get(receiver->hello,
 							"running"));

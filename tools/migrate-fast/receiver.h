@@ -5,8 +5,8 @@
 
 #include <stdbool.h>
 
+#include "proof.h"
 #include "conn.h"
-#include "delta.h"
 #include "demand.h"
 #include "devstate.h"
 #include "door.h"
@@ -37,7 +37,7 @@ struct receiver {
 	uint8_t *room;		/* PLACE_ROOM bytes: pages before they are placed */
 	json_t *hello;
 	char session[HELLO_SESSION];
-	uint8_t check[DELTA_SECRET];	/* of what comes as a delta */
+	struct proof proof;	/* of pages that are here */
 	bool run_it;		/* it ran at the source */
 	bool unconfirmed;	/* ... and QEMU has yet to say that it runs here */
 	bool verify;		/* the source has announced that it compares */
@@ -108,6 +108,9 @@ int place_packed(struct receiver *receiver, const struct wire_frame *frame,
 		 const uint8_t *payload);
 int place_delta(struct receiver *receiver, const struct wire_frame *frame,
 		const uint8_t *payload);
+/* Nothing is placed: the pages are compared. */
+int place_same(struct receiver *receiver, const struct wire_frame *frame,
+	       const uint8_t *payload);
 /* Decompresses to @to. 0, or -1 after fail(). */
 int place_unpack(struct conn *conn, const struct wire_frame *frame,
 		 const uint8_t *payload, void *to);

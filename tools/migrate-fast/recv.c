@@ -68,6 +68,7 @@ int cmd_recv(const struct options *options)
 	devstate_close(&receiver.devstate, &receiver.vm);
 	kept = known_has_kept(&receiver.known, receiver.vm.name);
 	known_close(&receiver.known);
+	proof_end(&receiver.proof);
 	if (ret == EXIT_MOVED && kept)
 		keeping_forget(&receiver.vm, options->store);
 	tell(&receiver, ret);

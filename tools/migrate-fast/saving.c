@@ -22,7 +22,8 @@ void saving_count(struct stats *stats, const struct gather *gather,
 
 	bytes = (pages->unchanged + named) * MF_PAGE_SIZE + gather->saved;
 	/* What was named in vain has travelled after all. */
-	spent = named * sizeof(union gather_name) +
+	spent = pages->unchanged * PROOF_BYTES +
+		named * sizeof(union gather_name) +
 		(stats->missed + broken(stats)) * MF_PAGE_SIZE;
 	stats->saved_bytes = bytes > spent ? bytes - spent : 0;
 	stats->saved_ms = rate ? (double)stats->saved_bytes * 1000 /

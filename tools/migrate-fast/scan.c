@@ -61,6 +61,17 @@ static bool is_candidate(const struct pass *pass, const struct pages *pages,
 		pages_twin(pass->pager, digest, &ram, &page));
 }
 
+/* Has the destination got it? If not it will say so. */
+static bool may_be_same(const struct pass *pass, const struct pages *pages,
+			const struct migrate_fast_digest *digest)
+{
+	uint64_t page = digest->page;
+
+	return !is_survey(pass) && bitmap_test(pages->told, page) &&
+	       pages->hash[page] == digest->xxh64 &&
+	       !bitmap_test(pages->refused, page);
+}
+
 static int whole(struct pass *pass, struct pages *pages,
 		 const struct migrate_fast_digest *digest)
 {
@@ -117,8 +128,7 @@ static int zero(struct pass *pass, struct pages *pages, uint64_t page)
 		return 0;
 	}
 	classes->zero++;
-	bitmap_set(pages->zero, page);
-	bitmap_clear(pages->certain, page);
+	pages_record_zero(pass->pager, pages->number, page);
 	return gather_zero(&pass->pager->gather, pages->number, page);
 }
 
@@ -132,11 +142,10 @@ static int classify(struct pass *pass, const struct chunk *chunk,
 
 	if (digest->flags & MIGRATE_FAST_DIGEST_ZERO)
 		return zero(pass, pages, page);
-	if (!bitmap_test(pages->zero, page) &&
-	    pages->hash[page] == digest->xxh64 &&
-	    (bitmap_test(pages->certain, page) || hook_set("trust-hash"))) {
+	if (may_be_same(pass, pages, digest)) {
 		classes->unchanged++;
-		return 0;
+		pages_record(pass->pager, pages->number, digest);
+		return gather_same(&pass->pager->gather, pages->number, page);
 	}
 	if (is_candidate(pass, pages, digest)) {
 		bitmap_set(pass->candidates, page - chunk->start);

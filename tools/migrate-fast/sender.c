@@ -87,6 +87,7 @@ static int set_capabilities(struct sender *sender)
 
 static int migrate(struct sender *sender)
 {
+	struct gather *gather = &sender->pager.gather;
 	const struct options *options = sender->options;
 	struct vm *vm = &sender->vm;
 	struct mf_harvested written;
@@ -118,12 +119,13 @@ static int migrate(struct sender *sender)
 		sender->pager.seed = sender->refer.seed;
 		sender->pager.lazy = options->lazy;
 	}
-	if (options->compress != COMPRESS_OFF &&
-	    delta_begin(&sender->pager.gather.delta, vm, sender->session))
+	if (proof_begin(&gather->proof, sender->session))
 		return -1;
+	if (options->compress != COMPRESS_OFF)
+		delta_begin(&gather->delta, vm, &gather->proof);
 	if (options->max_bandwidth) {
 		rate_set(&sender->rate, options->max_bandwidth);
-		sender->pager.gather.rate = &sender->rate;
+		gather->rate = &sender->rate;
 	}
 	progress_start(&sender->progress, &sender->stats,
 		       &sender->conn.tx_bytes, options->json);

@@ -10,7 +10,7 @@
 /* Classes of pages. A page counts each time that it was looked at. */
 struct classes {
 	uint64_t zero;		/* zero: not sent, or sent as a frame of 24 bytes */
-	uint64_t unchanged;	/* written, but what the destination has */
+	uint64_t unchanged;	/* written, but what the destination has, we say */
 	uint64_t reference;	/* named: the destination may have it */
 	uint64_t copy;		/* named: equals another page that has travelled */
 	uint64_t delta;		/* sent again: what has changed in it */
@@ -92,7 +92,7 @@ struct stats {
 	double copy_ms;		/* until the VM was stopped */
 	struct supplied supplied;
 	json_t *taken;		/* from which source the destination took pages */
-	uint64_t missed;	/* references and copies that were not there */
+	uint64_t missed;	/* references, copies, unchanged: not so over there */
 	uint64_t delta_missed;	/* deltas that were of another page there */
 	uint64_t saved_bytes;	/* see saving.h */
 	double saved_ms;

@@ -58,6 +58,7 @@ static const char *const names[WIRE_TYPES] = {
 	[WIRE_PACKED] = "PACKED",
 	[WIRE_COPY] = "COPY",
 	[WIRE_DELTA] = "DELTA",
+	[WIRE_SAME] = "SAME",
 };
 
 /* Types that have a payload. */
@@ -69,7 +70,7 @@ static const char *const names[WIRE_TYPES] = {
 		 BIT(WIRE_MISSING) | BIT(WIRE_COMPLETE) | BIT(WIRE_DIGESTS) | \
 		 BIT(WIRE_FILTER) | BIT(WIRE_REFER) | BIT(WIRE_MISS) | \
 		 BIT(WIRE_PREPARED) | BIT(WIRE_PACKED) | BIT(WIRE_COPY) | \
-		 BIT(WIRE_DELTA))
+		 BIT(WIRE_DELTA) | BIT(WIRE_SAME))
 
 const char *wire_name(unsigned int type)
 {
@@ -109,9 +110,10 @@ const char *wire_unpack(const uint8_t header[WIRE_HEADER],
 		if (!frame->count || frame->count > WIRE_MAX_PAGES ||
 		    frame->length != frame->count * MIGRATE_FAST_PAGE_SIZE)
 			return "bad length of a PAGES frame";
-	} else if ((frame->type == WIRE_PACKED || frame->type == WIRE_DELTA) &&
+	} else if ((frame->type == WIRE_PACKED || frame->type == WIRE_DELTA ||
+		    frame->type == WIRE_SAME) &&
 		   (!frame->count || frame->count > WIRE_PACK_PAGES)) {
-		return "bad number of pages of a PACKED or DELTA frame";
+		return "bad number of pages of a PACKED, DELTA or SAME frame";
 	} else if (frame->length > WIRE_MAX_BYTES) {
 		return "frame is too long";
 	} else if (frame->length && !(PAYLOAD >> frame->type & 1)) {

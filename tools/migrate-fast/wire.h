@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The protocol between migrate-fast send and migrate-fast recv, version 4.
+ * The protocol between migrate-fast send and migrate-fast recv, version 5.
  *
  * One TCP connection, made by the source; post-copy takes a second one. Both
  * directions carry frames: a header of 24 bytes, all little endian, and @length
@@ -19,10 +19,10 @@
  *			 <-----------	FILTER ..., if WELCOME announces it
  *	PAGES, PACKED, ZERO ... ---->
  *	DELTA ...	 ----------->	what has changed in pages that came
- *			 <-----------	MISS ...: those that it would not fit
+ *	SAME ...	 ----------->	pages that have been written, but not changed
  *	REFER ...	 ----------->	pages that the filter lets pass
  *	COPY ...	 ----------->	pages that equal others of the VM
- *			 <-----------	MISS ...: those of both that are not here
+ *			 <-----------	MISS ...: those of all four that were not right
  *	ROUND n		 ----------->
  *			 <-----------	ROUND_DONE n: all before it is placed
  *	PREPARE		 ----------->	hands QEMU its end of the relay
@@ -82,7 +82,7 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC	0x3172464dU	/* "MFr1" */
-#define WIRE_VERSION	4
+#define WIRE_VERSION	5
 #define WIRE_HEADER	24
 /* Pages of one PAGES frame; of one ZERO frame any number is right. */
 #define WIRE_MAX_PAGES	1024
@@ -95,7 +95,7 @@
 /* Pages that one STALE or MISSING stands for, at most. */
 #define WIRE_BITMAP_PAGES (WIRE_MAX_BYTES * 8)
 
-/* Pages of one PACKED or DELTA frame. */
+/* Pages of one PACKED, DELTA or SAME frame. */
 #define WIRE_PACK_PAGES	64
 /* Pages of one REFER or COPY: each may cost the destination a disk access. */
 #define WIRE_MAX_REFERENCES 128
@@ -140,6 +140,7 @@ enum wire_type {
 	WIRE_PACKED,		/* payload: @count pages, zstd */
 	WIRE_COPY,		/* payload: @count of struct wire_copy; page: RAM of .from */
 	WIRE_DELTA,		/* payload: of @count pages, see delta.h; zstd */
+	WIRE_SAME,		/* payload: proofs of @count pages, see proof.h */
 	WIRE_TYPES
 };
 
