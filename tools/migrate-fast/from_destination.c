@@ -33,11 +33,15 @@ static int miss(struct sender *sender, unsigned int ram, uint64_t page)
 
 	if (pages_miss(pager, ram, page))
 		return -1;
-	/* Otherwise it was named, or said to be the same: once is enough. */
-	if (!delta_miss(&pager->gather.delta, ram, page)) {
-		bitmap_set(pager->pages[ram].refused, page);
-		sender->stats.missed++;
+	if (delta_miss(&pager->gather.delta, ram, page))
+		return 0;
+	if (bitmap_test(pager->pages[ram].same, page)) {
+		sender->stats.unchanged_missed++;
+		return 0;
 	}
+	/* It was named: once is enough. */
+	bitmap_set(pager->pages[ram].refused, page);
+	sender->stats.missed++;
 	return 0;
 }
 

@@ -74,6 +74,7 @@ void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
 		pages->sent = need(bitmap_new(n));
 		pages->twice = need(bitmap_new(n));
 		pages->before = need(bitmap_new(n));
+		pages->same = need(bitmap_new(n));
 		pages->missed = need(bitmap_new(n));
 		pages->refused = need(bitmap_new(n));
 		memset(pages->zero, 0xff, bitmap_words(n) * 8);
@@ -94,6 +95,7 @@ void pages_free(struct pager *pager)
 		free(pager->pages[i].sent);
 		free(pager->pages[i].twice);
 		free(pager->pages[i].before);
+		free(pager->pages[i].same);
 		free(pager->pages[i].missed);
 		free(pager->pages[i].refused);
 	}
@@ -116,12 +118,6 @@ static void report_missed(struct pages *pages)
 	}
 }
 
-void pages_record_zero(struct pager *pager, unsigned int ram, uint64_t page)
-{
-	bitmap_set(pager->pages[ram].zero, page);
-	bitmap_clear(pager->pages[ram].told, page);
-}
-
 void pages_record(struct pager *pager, unsigned int ram,
 		  const struct migrate_fast_digest *digest)
 {
@@ -131,7 +127,21 @@ void pages_record(struct pager *pager, unsigned int ram,
 	bitmap_clear(pages->zero, digest->page);
 	bitmap_set(pages->told, digest->page);
 	bitmap_set(pages->in_flight, digest->page);
+	bitmap_clear(pages->same, digest->page);
 	twins_add(&pager->twins, digest->xxh64, pages->first + digest->page);
+}
+
+void pages_record_same(struct pager *pager, unsigned int ram,
+		       const struct migrate_fast_digest *digest)
+{
+	pages_record(pager, ram, digest);
+	bitmap_set(pager->pages[ram].same, digest->page);
+}
+
+void pages_record_zero(struct pager *pager, unsigned int ram, uint64_t page)
+{
+	bitmap_set(pager->pages[ram].zero, page);
+	bitmap_clear(pager->pages[ram].told, page);
 }
 
 /* A page that is looked for, and where it is. */

@@ -29,8 +29,9 @@ struct pages {
 	uint64_t *sent;		/* sent, not named, once or more often */
 	uint64_t *twice;	/* ... twice or more often */
 	uint64_t *before;	/* what the last harvest reported */
+	uint64_t *same;		/* ... as what is there already */
 	uint64_t *missed;	/* travelled other than whole, but was not right */
-	uint64_t *refused;	/* ... and not as a delta, once or more often */
+	uint64_t *refused;	/* ... named, once or more often */
 	uint64_t owed;		/* pages left in the bitmap by the last scan */
 };
 
@@ -74,6 +75,9 @@ uint64_t pages_lacking(const struct pager *pager);
 /* A page travels, whole or by name: what it is. */
 void pages_record(struct pager *pager, unsigned int ram,
 		  const struct migrate_fast_digest *digest);
+/* ... as what is there already. */
+void pages_record_same(struct pager *pager, unsigned int ram,
+		       const struct migrate_fast_digest *digest);
 /* ... as nothing but zeroes. */
 void pages_record_zero(struct pager *pager, unsigned int ram, uint64_t page);
 /* One that the destination has, perhaps, and that equals it. 1, or 0. */

@@ -153,6 +153,8 @@ json_t *report_json(const struct stats *stats)
 			    json_integer(most_throttled(stats)));
 	json_object_set_new(json, "missed",
 			    json_integer((json_int_t)stats->missed));
+	json_object_set_new(json, "unchanged_missed",
+			    json_integer((json_int_t)stats->unchanged_missed));
 	json_object_set_new(json, "delta_missed",
 			    json_integer((json_int_t)stats->delta_missed));
 	if (stats->taken)

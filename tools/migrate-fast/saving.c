@@ -24,7 +24,8 @@ void saving_count(struct stats *stats, const struct gather *gather,
 	/* What was named in vain has travelled after all. */
 	spent = pages->unchanged * PROOF_BYTES +
 		named * sizeof(union gather_name) +
-		(stats->missed + broken(stats)) * MF_PAGE_SIZE;
+		(stats->missed + stats->unchanged_missed + broken(stats)) *
+		MF_PAGE_SIZE;
 	stats->saved_bytes = bytes > spent ? bytes - spent : 0;
 	stats->saved_ms = rate ? (double)stats->saved_bytes * 1000 /
 				 (double)rate : 0;

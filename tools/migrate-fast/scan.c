@@ -68,8 +68,7 @@ static bool may_be_same(const struct pass *pass, const struct pages *pages,
 	uint64_t page = digest->page;
 
 	return !is_survey(pass) && bitmap_test(pages->told, page) &&
-	       pages->hash[page] == digest->xxh64 &&
-	       !bitmap_test(pages->refused, page);
+	       pages->hash[page] == digest->xxh64;
 }
 
 static int whole(struct pass *pass, struct pages *pages,
@@ -144,7 +143,7 @@ static int classify(struct pass *pass, const struct chunk *chunk,
 		return zero(pass, pages, page);
 	if (may_be_same(pass, pages, digest)) {
 		classes->unchanged++;
-		pages_record(pass->pager, pages->number, digest);
+		pages_record_same(pass->pager, pages->number, digest);
 		return gather_same(&pass->pager->gather, pages->number, page);
 	}
 	if (is_candidate(pass, pages, digest)) {

@@ -92,7 +92,8 @@ struct stats {
 	double copy_ms;		/* until the VM was stopped */
 	struct supplied supplied;
 	json_t *taken;		/* from which source the destination took pages */
-	uint64_t missed;	/* references, copies, unchanged: not so over there */
+	uint64_t missed;	/* references and copies that were not there */
+	uint64_t unchanged_missed;	/* unchanged, but not what was there */
 	uint64_t delta_missed;	/* deltas that were of another page there */
 	uint64_t saved_bytes;	/* see saving.h */
 	double saved_ms;
