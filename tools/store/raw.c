@@ -12,8 +12,9 @@
 
 #include "../lib/say.h"
 #include "blocks.h"
+#include "reader.h"
 
-/* So much is asked for ahead of what is being digested. */
+/* So much the disk is asked for ahead of what is being digested. */
 #define AHEAD	(16 << 20)
 
 struct raw {
@@ -21,7 +22,7 @@ struct raw {
 	int fd;
 	off_t asked;		/* for what the kernel was asked ahead */
 	off_t data, hole;	/* there is nothing before data; data until hole */
-	uint8_t *buffer;
+	struct reader reader;
 };
 
 static struct raw *to_raw(struct blocks *blocks)
@@ -29,29 +30,10 @@ static struct raw *to_raw(struct blocks *blocks)
 	return (struct raw *)blocks;
 }
 
-/* A file that shrinks meanwhile reads as zeroes at its end. */
-static int get(struct raw *raw, off_t at, size_t bytes, uint8_t *to)
+static int cannot_read(const struct raw *raw, off_t at, int err)
 {
-	size_t done = 0;
-
-	while (done < bytes) {
-		ssize_t n = pread(raw->fd, to + done, bytes - done,
-				  at + (off_t)done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return fail("cannot read %s at %lld: %s",
-				    raw->blocks.path,
-				    (long long)(at + (off_t)done),
-				    strerror(errno));
-		if (!n) {
-			memset(to + done, 0, bytes - done);
-			break;
-		}
-		done += (size_t)n;
-	}
-	return 0;
+	return fail("cannot read %s at %lld: %s", raw->blocks.path,
+		    (long long)at, strerror(err));
 }
 
 /* Is there nothing but a hole? Who cannot tell has data everywhere. */
@@ -70,12 +52,23 @@ static int is_hole(struct raw *raw, off_t at, off_t end)
 	return end <= raw->data;
 }
 
+/* Bytes of the chunk that begins at @at; none if there is nothing to read. */
+static size_t to_come(struct raw *raw, off_t at)
+{
+	off_t left = (off_t)raw->blocks.count * BLOCK_BYTES - at;
+
+	if (left > BLOCKS_CHUNK * BLOCK_BYTES)
+		left = BLOCKS_CHUNK * BLOCK_BYTES;
+	return left > 0 && !is_hole(raw, at, at + left) ? (size_t)left : 0;
+}
+
 static int raw_digest(struct blocks *blocks, uint64_t first, unsigned int n,
 		      uint64_t seed, uint64_t *digests)
 {
 	off_t at = (off_t)first * BLOCK_BYTES;
 	struct raw *raw = to_raw(blocks);
 	size_t bytes = (size_t)n * BLOCK_BYTES;
+	const uint8_t *from;
 
 	if (is_hole(raw, at, at + (off_t)bytes)) {
 		memset(digests, 0, n * sizeof(*digests));
@@ -88,9 +81,11 @@ static int raw_digest(struct blocks *blocks, uint64_t first, unsigned int n,
 			      POSIX_FADV_WILLNEED);
 		raw->asked += AHEAD / 4;
 	}
-	if (get(raw, at, bytes, raw->buffer))
-		return -1;
-	blocks_digest(raw->buffer, n, seed, digests);
+	from = reader_get(&raw->reader, at, bytes, at + (off_t)bytes,
+			  to_come(raw, at + (off_t)bytes));
+	if (!from)
+		return cannot_read(raw, at, errno);
+	blocks_digest(from, n, seed, digests);
 	return 0;
 }
 
@@ -103,16 +98,19 @@ static void raw_ahead(struct blocks *blocks, uint64_t first, unsigned int n)
 static int raw_read(struct blocks *blocks, uint64_t first, unsigned int n,
 		    void *to)
 {
-	return get(to_raw(blocks), (off_t)first * BLOCK_BYTES,
-		   (size_t)n * BLOCK_BYTES, to);
+	off_t at = (off_t)first * BLOCK_BYTES;
+	int err = reader_read(to_raw(blocks)->fd, at, (size_t)n * BLOCK_BYTES,
+			      to);
+
+	return err ? cannot_read(to_raw(blocks), at, err) : 0;
 }
 
 static void raw_close(struct blocks *blocks)
 {
 	struct raw *raw = to_raw(blocks);
 
+	reader_end(&raw->reader);
 	close(raw->fd);
-	free(raw->buffer);
 	free(raw);
 }
 
@@ -147,7 +145,7 @@ struct blocks *blocks_open_raw(const char *path)
 	raw->blocks.path = path;
 	raw->blocks.count = bytes / BLOCK_BYTES;
 	raw->fd = fd;
-	raw->buffer = need(malloc(BLOCKS_CHUNK * BLOCK_BYTES));
+	reader_begin(&raw->reader, fd, BLOCKS_CHUNK * BLOCK_BYTES);
 	return &raw->blocks;
 out:
 	if (fd >= 0)
