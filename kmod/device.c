@@ -18,7 +18,8 @@
 #include "session.h"
 
 #define FEATURES (MIGRATE_FAST_FEATURE_TRACK | MIGRATE_FAST_FEATURE_HASH | \
-		  MIGRATE_FAST_FEATURE_SEND | MIGRATE_FAST_FEATURE_FILL)
+		  MIGRATE_FAST_FEATURE_SEND | MIGRATE_FAST_FEATURE_FILL | \
+		  MIGRATE_FAST_FEATURE_KVM)
 
 union device_arg {
 	struct migrate_fast_handshake handshake;
@@ -33,6 +34,7 @@ union device_arg {
 	struct migrate_fast_fill fill;
 	struct migrate_fast_absent absent;
 	struct migrate_fast_abort abort;
+	struct migrate_fast_kvm kvm;
 };
 
 static int device_handshake(struct mf_session *session,
@@ -80,6 +82,7 @@ static size_t arg_size(unsigned int nr)
 		SIZE(MIGRATE_FAST_FILL, fill),
 		SIZE(MIGRATE_FAST_ABSENT, absent),
 		SIZE(MIGRATE_FAST_ABORT, abort),
+		SIZE(MIGRATE_FAST_KVM, kvm),
 #undef SIZE
 	};
 
@@ -117,6 +120,8 @@ static int dispatch(struct mf_session *session, unsigned int nr,
 		return mf_session_absent(session, &arg->absent);
 	case _IOC_NR(MIGRATE_FAST_ABORT):
 		return mf_session_abort(session, &arg->abort);
+	case _IOC_NR(MIGRATE_FAST_KVM):
+		return mf_session_kvm(session, &arg->kvm);
 	default:
 		return device_counters(session, &arg->counters);
 	}

@@ -42,6 +42,11 @@ static struct mf_ram *vma_ram(const struct vm_area_struct *vma)
 	return vma->vm_file->private_data;
 }
 
+struct mf_ram *mf_map_ram(const struct vm_area_struct *vma)
+{
+	return vma->vm_ops == &mf_vm_ops ? vma_ram(vma) : NULL;
+}
+
 static int see_pte(pte_t *pte, unsigned long addr, void *data)
 {
 	if (pte_present(ptep_get(pte)))

@@ -2,6 +2,7 @@
 /*
  * Sessions: the RAM files of one VM, and what is done with them.
  */
+#include <linux/bitmap.h>
 #include <linux/err.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -11,6 +12,7 @@
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
+#include "kvm.h"
 #include "ram.h"
 #include "serve.h"
 #include "session.h"
@@ -59,6 +61,7 @@ void mf_session_free(struct mf_session *session)
 {
 	unsigned int i;
 
+	mf_kvm_detach(session->kvm);
 	for (i = 0; i < session->count; i++) {
 		mf_serve_leave(session, session->members[i]);
 		member_free(session->members[i]);
@@ -264,6 +267,32 @@ static struct mf_member *lock_tracked(struct mf_session *session, u32 ram,
 	return member;
 }
 
+enum ask {
+	KVM_TAKE,	/* what is hot, and begin anew */
+	KVM_LOOK,	/* what is hot */
+	KVM_FORGET,	/* nothing is */
+};
+
+/* Without memory for the answer nothing is hot, which is always right. */
+static void ask_kvm(struct mf_session *session, struct mf_member *member,
+		    u64 start, u64 pages, enum ask ask)
+{
+	struct mf_track *track = member->track;
+
+	if (!track->hot && mf_track_heat(track))
+		return;
+	/* What was hot when somebody looked is so until it is taken. */
+	if (ask == KVM_TAKE) {
+		mf_kvm_take(session->kvm, session, member->ram, start, pages,
+			    track->hot);
+		return;
+	}
+	bitmap_clear(track->hot, start, pages);
+	if (ask == KVM_LOOK)
+		mf_kvm_look(session->kvm, member->ram, start, pages,
+			    track->hot);
+}
+
 int mf_session_harvest(struct mf_session *session,
 		       struct migrate_fast_harvest *arg)
 {
@@ -272,12 +301,16 @@ int mf_session_harvest(struct mf_session *session,
 	u64 pages = arg->pages;
 	int err;
 
-	if (arg->flags)
+	if (arg->flags & ~MIGRATE_FAST_HARVEST_CLEAN)
 		return -EINVAL;
 	member = lock_tracked(session, arg->ram, arg->start, &pages);
 	if (IS_ERR(member))
 		return PTR_ERR(member);
 
+	if (session->kvm)
+		ask_kvm(session, member, arg->start, pages,
+			arg->flags & MIGRATE_FAST_HARVEST_CLEAN ? KVM_FORGET :
+								  KVM_TAKE);
 	harvest.bitmap = member->bitmap;
 	err = mf_track_harvest(member->ram, member->track, arg->start, pages,
 			       &harvest);
@@ -350,11 +383,55 @@ int mf_session_peek(struct mf_session *session, struct migrate_fast_peek *arg)
 	member = lock_tracked(session, arg->ram, arg->start, &pages);
 	if (IS_ERR(member))
 		return PTR_ERR(member);
+	if (session->kvm)
+		ask_kvm(session, member, arg->start, pages, KVM_LOOK);
 	err = mf_words_to_user(peek_word, member->track, arg->start, pages,
 			       u64_to_user_ptr(arg->bitmap), &dirty);
 	mutex_unlock(&session->lock);
 	if (!err)
 		arg->dirty = dirty;
+	return err;
+}
+
+static int attach(struct mf_session *session, int fd)
+{
+	struct file *file;
+	struct mf_kvm *kvm;
+
+	if (session->kvm)
+		return -EEXIST;
+	file = fget(fd);
+	if (!file)
+		return -EBADF;
+	kvm = mf_kvm_attach(session, file);
+	fput(file);
+	if (IS_ERR(kvm))
+		return PTR_ERR(kvm);
+	session->kvm = kvm;
+	return 0;
+}
+
+int mf_session_kvm(struct mf_session *session, struct migrate_fast_kvm *arg)
+{
+	unsigned int i;
+	int err;
+
+	if (arg->flags || arg->state || arg->slots || arg->foreign ||
+	    arg->reserved || arg->clears || arg->kept || arg->fd < -1)
+		return -EINVAL;
+	err = mutex_lock_interruptible(&session->lock);
+	if (err)
+		return err;
+	if (arg->fd >= 0)
+		err = attach(session, arg->fd);
+	if (!err && session->kvm)
+		mf_kvm_tell(session->kvm, arg);
+	for (i = 0; i < session->count; i++) {
+		struct mf_track *track = session->members[i]->track;
+
+		arg->kept += track ? track->kept_pages : 0;
+	}
+	mutex_unlock(&session->lock);
 	return err;
 }
 

@@ -11,6 +11,7 @@
 #include <linux/wait.h>
 
 struct file;
+struct mf_kvm;
 struct mf_ram;
 struct mf_track;
 
@@ -59,6 +60,7 @@ struct mf_member {
  * @read_lock: serialises read(2); before all other locks
  * @wanted: who waits for fault events
  * @greeted: the handshake was made
+ * @kvm: the VM whose log is used, or NULL; under @lock
  * @count: files in @members; published with smp_store_release()
  * @members: the files
  */
@@ -67,6 +69,7 @@ struct mf_session {
 	struct mutex read_lock;
 	wait_queue_head_t wanted;
 	bool greeted;
+	struct mf_kvm *kvm;
 	unsigned int count;
 	struct mf_member *members[MIGRATE_FAST_MAX_RAM];
 };
@@ -99,6 +102,7 @@ int mf_session_harvest(struct mf_session *session,
 int mf_session_peek(struct mf_session *session, struct migrate_fast_peek *arg);
 int mf_session_counters(struct mf_session *session,
 			struct migrate_fast_counters *arg);
+int mf_session_kvm(struct mf_session *session, struct migrate_fast_kvm *arg);
 int mf_session_mmap(struct mf_session *session, struct vm_area_struct *vma);
 
 #endif

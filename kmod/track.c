@@ -21,28 +21,50 @@ static void track_free(struct mf_track *track)
 	if (!track)
 		return;
 	mf_clean_free(track->clean);
+	kvfree(track->kept);
+	kvfree(track->hot);
 	kvfree(track->carry);
 	kvfree(track->dirty);
 	kfree(track);
 }
 
+/* Whole chunks, so that none needs a check of its end. */
+static unsigned long *bits_alloc(u64 pages)
+{
+	return kvcalloc(ALIGN(pages, MF_CLEAN_CHUNK) / BITS_PER_LONG,
+			sizeof(long), GFP_KERNEL_ACCOUNT);
+}
+
 static struct mf_track *track_alloc(u64 pages)
 {
-	/* Whole chunks, so that none needs a check of its end. */
-	size_t words = ALIGN(pages, MF_CLEAN_CHUNK) / BITS_PER_LONG;
 	struct mf_track *track = kzalloc(sizeof(*track), GFP_KERNEL);
 
 	if (!track)
 		return NULL;
 	track->pages = pages;
 	track->clean = mf_clean_alloc();
-	track->dirty = kvcalloc(words, sizeof(long), GFP_KERNEL_ACCOUNT);
-	track->carry = kvcalloc(words, sizeof(long), GFP_KERNEL_ACCOUNT);
+	track->dirty = bits_alloc(pages);
+	track->carry = bits_alloc(pages);
 	if (!track->clean || !track->dirty || !track->carry) {
 		track_free(track);
 		return NULL;
 	}
 	return track;
+}
+
+int mf_track_heat(struct mf_track *track)
+{
+	unsigned long *hot = bits_alloc(track->pages);
+	unsigned long *kept = bits_alloc(track->pages);
+
+	if (!hot || !kept) {
+		kvfree(hot);
+		kvfree(kept);
+		return -ENOMEM;
+	}
+	track->hot = hot;
+	track->kept = kept;
+	return 0;
 }
 
 /* Set @nr bits from @first on; a large folio or a punched hole has many. */
@@ -283,6 +305,24 @@ static unsigned long take(struct mf_track *track, u64 word, unsigned long mask)
 	return taken;
 }
 
+/*
+ * Those of a word that are hot stay writable, and so they stay dirty: all that
+ * is writable is. Nobody has asked whether a device has them; that comes when
+ * they have become cold.
+ */
+static unsigned long keep(struct mf_track *track, u64 word, unsigned long mask)
+{
+	unsigned long kept;
+
+	if (!track->hot)
+		return 0;
+	kept = READ_ONCE(track->dirty[word]) & track->hot[word] &
+	       ~track->carry[word] & mask;
+	track->hot[word] &= ~mask;
+	track->kept[word] = (track->kept[word] & ~mask) | kept;
+	return kept;
+}
+
 /* One chunk of harvest: words [@word, @end) with @last masking the last. */
 static void harvest_chunk(struct mf_ram *ram, struct mf_track *track, u64 word,
 			  u64 end, unsigned long last,
@@ -290,25 +330,32 @@ static void harvest_chunk(struct mf_ram *ram, struct mf_track *track, u64 word,
 {
 	DECLARE_BITMAP(taken, MF_CLEAN_CHUNK);
 	DECLARE_BITMAP(busy, MF_CLEAN_CHUNK);
+	unsigned long kept[MF_CLEAN_WORDS];
 	unsigned int i, nr = end - word;
 
 	bitmap_zero(taken, MF_CLEAN_CHUNK);
 	bitmap_zero(busy, MF_CLEAN_CHUNK);
 	for (i = 0; i < nr; i++) {
-		taken[i] = take(track, word + i, i == nr - 1 ? last : ~0UL);
+		unsigned long mask = i == nr - 1 ? last : ~0UL;
+
+		kept[i] = keep(track, word + i, mask);
+		taken[i] = take(track, word + i, mask & ~kept[i]);
 		track->carry[word + i] &= ~taken[i];
 	}
 
 	mf_clean_chunk(track->clean, ram, word * BITS_PER_LONG, taken, busy);
 
 	for (i = 0; i < nr; i++) {
-		if (!taken[i])
+		unsigned long all = taken[i] | kept[i];
+
+		if (!all)
 			continue;
 		track->carry[word + i] |= busy[i];
 		/* User space may clear bits of this word at the same time. */
-		atomic_long_or(taken[i],
+		atomic_long_or(all,
 			       (atomic_long_t *)&harvest->bitmap[word + i]);
-		harvest->dirty += hweight_long(taken[i]);
+		harvest->dirty += hweight_long(all);
+		harvest->kept += hweight_long(kept[i]);
 	}
 }
 
@@ -325,7 +372,7 @@ static u64 next_dirty(const struct mf_track *track, u64 word, u64 end)
 		    carry[word + 3])
 			break;
 	}
-	while (word < end && !mf_track_peek(track, word))
+	while (word < end && !(READ_ONCE(dirty[word]) | carry[word]))
 		word++;
 	return word;
 }
@@ -352,6 +399,7 @@ int mf_track_harvest(struct mf_ram *ram, struct mf_track *track, u64 start,
 	u64 end = DIV_ROUND_UP_ULL(stop, BITS_PER_LONG);
 
 	harvest->dirty = 0;
+	harvest->kept = 0;
 	while (word < end) {
 		u64 chunk_end;
 		unsigned long last = ~0UL;
@@ -372,6 +420,9 @@ int mf_track_harvest(struct mf_ram *ram, struct mf_track *track, u64 start,
 
 	harvest->next = min(word * BITS_PER_LONG, stop);
 	harvest->carried = recheck_carried(ram, track, start, harvest->next);
+	/* They will be reported again, too. */
+	harvest->carried += harvest->kept;
+	track->kept_pages += harvest->kept;
 	trace_migrate_fast_harvest(file_inode(ram->shmem)->i_ino, start,
 				   harvest->next - start, harvest->dirty,
 				   harvest->carried);

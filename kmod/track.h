@@ -22,6 +22,12 @@ struct mf_ram;
  * @carry: pages that a device might still be writing; START sets the first
  *	ones, harvest changes them and PEEK looks, never two at a time
  *
+ * @hot: NULL, or pages that KVM's log has: harvest leaves them writable, hence
+ *	dirty, and forgets the bit
+ * @kept: with @hot: those that it has left so. If nobody writes to them they
+ *	are reported once more
+ * @kept_pages: how many, in all harvests
+ *
  * Published in ram->track. Writers find it there under rcu_read_lock() and
  * only set bits; everything else is serialised by the owning session's lock.
  */
@@ -32,6 +38,9 @@ struct mf_track {
 	struct mf_clean *clean;
 	unsigned long *dirty;
 	unsigned long *carry;
+	unsigned long *hot;
+	unsigned long *kept;
+	u64 kept_pages;
 };
 
 int mf_track_start(struct mf_ram *ram, struct inode *inode, u64 pages,
@@ -39,22 +48,33 @@ int mf_track_start(struct mf_ram *ram, struct inode *inode, u64 pages,
 void mf_track_stop(struct mf_ram *ram, struct inode *inode,
 		   struct mf_track *track);
 
+/* Room for what KVM's log has. 0, or -ENOMEM. */
+int mf_track_heat(struct mf_track *track);
+
 /* What harvest reports to. */
 struct mf_harvest {
 	unsigned long *bitmap;	/* OR into this; user space writes it too */
 	u64 next;		/* first page that was not looked at */
 	u64 dirty;		/* pages reported */
-	u64 carried;		/* of them, with a possible DMA writer */
+	u64 carried;		/* of them, those that the next one reports too */
+	u64 kept;		/* ... as they are hot, and stay writable */
 };
 
 int mf_track_harvest(struct mf_ram *ram, struct mf_track *track, u64 start,
 		     u64 pages, struct mf_harvest *harvest);
 
-/* The word of 64 pages, number @word, that the next harvest would report. */
+/*
+ * The word of 64 pages, number @word, that the next harvest would report. Of
+ * those that were kept only what is hot.
+ */
 static inline unsigned long mf_track_peek(const struct mf_track *track,
 					  u64 word)
 {
-	return READ_ONCE(track->dirty[word]) | READ_ONCE(track->carry[word]);
+	unsigned long dirty = READ_ONCE(track->dirty[word]);
+
+	if (track->kept)
+		dirty &= ~track->kept[word] | track->hot[word];
+	return dirty | READ_ONCE(track->carry[word]);
 }
 
 /*

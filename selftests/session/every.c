@@ -152,6 +152,16 @@ FIXTURE_VARIANT_ADD(every, abort)
 	.flags = offsetof(struct migrate_fast_abort, flags),
 };
 
+FIXTURE_VARIANT_ADD(every, kvm)
+{
+	.request = MIGRATE_FAST_KVM,
+	.size = sizeof(struct migrate_fast_kvm),
+	.has_flags = true,
+	.flags = offsetof(struct migrate_fast_kvm, flags),
+	.reserved = offsetof(struct migrate_fast_kvm, reserved),
+	.has_outputs = true,
+};
+
 /* Arguments with which the call succeeds. */
 static void prepare(struct _test_data_every *self, unsigned long request)
 {
@@ -173,6 +183,12 @@ static void prepare(struct _test_data_every *self, unsigned long request)
 		snprintf(path, sizeof(path), MF_MNT "/another%d", n++);
 		fd = mf_create(path, MF_PAGE);
 		add->fd = fd;
+		break;
+	}
+	case MIGRATE_FAST_KVM: {
+		struct migrate_fast_kvm *kvm = (void *)self->arg;
+
+		kvm->fd = -1;
 		break;
 	}
 	case MIGRATE_FAST_HASH: {

@@ -138,7 +138,7 @@ TEST_F(harvest, errors_lose_nothing)
 	EXPECT_EQ(-EINVAL, harvest(&self->vm, (struct migrate_fast_harvest){
 		.pages = PAGES + 1 }));
 	EXPECT_EQ(-EINVAL, harvest(&self->vm, (struct migrate_fast_harvest){
-		.flags = 1 }));
+		.flags = 2 }));
 	EXPECT_STREQ("3", mf_harvest(&self->vm));
 }
 

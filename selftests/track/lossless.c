@@ -15,7 +15,6 @@
 
 #include "kselftest_harness.h"
 #include "lossless.h"
-#include "mf_fixture.h"
 
 #include <sys/mman.h>
 
@@ -34,7 +33,43 @@ FIXTURE(lossless)
 	long lost;
 };
 
-MF_SMALL_AND_HUGE(lossless);
+FIXTURE_VARIANT(lossless)
+{
+	const char *options;
+	bool kvm;		/* harvest with the help of KVM's log */
+};
+
+FIXTURE_VARIANT_ADD(lossless, small)
+{
+	.options = "huge=never",
+};
+
+FIXTURE_VARIANT_ADD(lossless, huge)
+{
+	.options = "huge=always",
+};
+
+FIXTURE_VARIANT_ADD(lossless, small_kvm)
+{
+	.options = "huge=never",
+	.kvm = true,
+};
+
+FIXTURE_VARIANT_ADD(lossless, huge_kvm)
+{
+	.options = "huge=always",
+	.kvm = true,
+};
+
+static int use_kvm(struct mf_vm *vm)
+{
+	struct migrate_fast_kvm kvm = { .fd = lossless_guest.vm };
+	int rc = mf_ioctl(vm->session, MIGRATE_FAST_KVM, &kvm);
+
+	if (!rc && (kvm.state != MIGRATE_FAST_KVM_USED || kvm.slots != 1))
+		rc = -EBUSY;
+	return rc;
+}
 
 FIXTURE_SETUP(lossless)
 {
@@ -50,6 +85,8 @@ FIXTURE_SETUP(lossless)
 		TH_LOG("without a guest: %s", strerror(-rc));
 		ASSERT_EQ(-ENODEV, rc);
 	}
+	if (variant->kvm && lossless_has_guest)
+		ASSERT_EQ(0, use_kvm(&self->vm));
 	lossless_vm_pid = getpid();
 	self->stage = mmap(NULL, sizeof(*self->stage), PROT_READ | PROT_WRITE,
 			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -124,6 +161,9 @@ static long harvest(struct _test_data_lossless *self, size_t start, size_t pages
 {
 	struct migrate_fast_harvest h = {
 		.ram = self->vm.ram, .start = start, .pages = pages,
+		/* Now and then as if all had stopped; without KVM the same. */
+		.flags = mf_random(&self->random) % 8 ? 0 :
+			 MIGRATE_FAST_HARVEST_CLEAN,
 	};
 	int rc = mf_ioctl(self->vm.session, MIGRATE_FAST_HARVEST, &h);
 	size_t word, page;
@@ -272,11 +312,15 @@ static int stress(struct _test_data_lossless *self, unsigned int seconds)
 
 static void report(struct _test_data_lossless *self)
 {
+	struct migrate_fast_kvm kvm = { .fd = -1 };
 	unsigned int i;
 
 	printf("# %llu windows, %llu starts, %llu harvests, %llu pages reported, %llu carried\n",
 	       self->windows, self->starts, self->harvests, self->reported,
 	       self->carried);
+	if (!mf_ioctl(self->vm.session, MIGRATE_FAST_KVM, &kvm))
+		printf("# KVM: state %u, %u slots, %llu clears, %llu pages kept\n",
+		       kvm.state, kvm.slots, kvm.clears, kvm.kept);
 	printf("# rounds:");
 	for (i = 0; i < writers_count; i++)
 		printf(" %s %llu%s", writers[i].name, self->stage->rounds[i],

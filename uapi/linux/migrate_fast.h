@@ -54,6 +54,7 @@
 #define MIGRATE_FAST_FEATURE_HASH	(1ULL << 1) /* HASH */
 #define MIGRATE_FAST_FEATURE_SEND	(1ULL << 2) /* SEND */
 #define MIGRATE_FAST_FEATURE_FILL	(1ULL << 3) /* DEMAND, FILL, ABSENT, ABORT */
+#define MIGRATE_FAST_FEATURE_KVM	(1ULL << 4) /* KVM, HARVEST_CLEAN */
 
 /**
  * struct migrate_fast_handshake - MIGRATE_FAST_HANDSHAKE, always first
@@ -133,10 +134,13 @@ struct migrate_fast_start {
 	__u32 reserved;
 };
 
+/* Bits of migrate_fast_harvest.flags. */
+#define MIGRATE_FAST_HARVEST_CLEAN	(1U << 0) /* keep nothing writable */
+
 /**
  * struct migrate_fast_harvest - MIGRATE_FAST_HARVEST, take the dirty pages
  * @ram: in: number of the file
- * @flags: 0
+ * @flags: in: MIGRATE_FAST_HARVEST_*
  * @start: in: first page, a multiple of 64
  * @pages: in: how many pages; 0: to the end of the file
  * @next: out: the page after the last one that was looked at. Less than
@@ -144,8 +148,10 @@ struct migrate_fast_start {
  *	@next
  * @dirty: out: pages whose bits were set in the bitmap by this call
  * @carried: out: those of @dirty that somebody may still be writing by DMA
- *	(in-flight O_DIRECT and the like). They are reported again by the next
- *	harvest by themselves. A harvest is final only if this is 0
+ *	(in-flight O_DIRECT and the like), or that are left writable because
+ *	KVM's log is used and has them (see KVM; none with CLEAN). They are
+ *	reported again by the next harvest by themselves. A harvest is final
+ *	only if this is 0
  *
  * Reports each page that was written since the last harvest (or START), makes
  * those pages, and no others, write-protected in every process and in KVM,
@@ -548,6 +554,56 @@ struct migrate_fast_abort {
 	__u32 flags;
 };
 
+/* migrate_fast_kvm.state: is KVM's log used, and if not, why? */
+#define MIGRATE_FAST_KVM_NONE		0 /* no VM was named */
+#define MIGRATE_FAST_KVM_USED		1
+#define MIGRATE_FAST_KVM_CONTENDED	2 /* the VMM has begun to read it */
+#define MIGRATE_FAST_KVM_GONE		3 /* the VMM has ended */
+#define MIGRATE_FAST_KVM_UNFIT		4 /* KVM has refused, or there is too much */
+
+/**
+ * struct migrate_fast_kvm - MIGRATE_FAST_KVM, use the dirty log of a VM
+ * @fd: in: descriptor of the VM, as of KVM_CREATE_VM; -1: only tell
+ * @flags: 0
+ * @state: out: MIGRATE_FAST_KVM_*
+ * @slots: out: memory slots whose log is used
+ * @foreign: out: memory slots that have pages of RAM files of the session, but
+ *	whose log somebody else has switched on: that is left alone
+ * @reserved: 0
+ * @clears: out: times that a part of the log was taken
+ * @kept: out: pages that were left writable by harvests, in all, of files that
+ *	are tracked
+ *
+ * From then on a harvest leaves pages writable that the guest is writing
+ * according to KVM's log, and has KVM notice the next write of them, which costs
+ * the guest far less. All pages that are writable are reported by the next
+ * harvest: so one that was left and not written since is reported once too
+ * often, and PEEK tells it only if KVM's log has it. That is the only
+ * difference, whatever the log holds; and when it cannot be used any more
+ * (@state tells) there is none.
+ *
+ * To be called after ADD; the logs are switched on at once, and off when the
+ * session ends. If the VMM itself begins to use one of them (by
+ * KVM_GET_DIRTY_LOG, KVM_CLEAR_DIRTY_LOG, or by switching it on) they are not
+ * touched any more, for good. Slots that come and go are followed. The VM is not
+ * kept: when its process ends the session lets go of it.
+ *
+ * One VM for a session. Errors: EBADF @fd is not open; EMEDIUMTYPE not a VM of
+ * KVM; EEXIST the session has one; EOPNOTSUPP the VM has a dirty ring, or this
+ * kernel no KVM or no kprobes; ESRCH its process has ended; EINVAL an output is
+ * not 0; ENOMEM; EINTR.
+ */
+struct migrate_fast_kvm {
+	__s32 fd;
+	__u32 flags;
+	__u32 state;
+	__u32 slots;
+	__u32 foreign;
+	__u32 reserved;
+	__u64 clears;
+	__u64 kept;
+};
+
 #define MIGRATE_FAST_IOC_MAGIC	0xe6
 #define MIGRATE_FAST_HANDSHAKE \
 	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x00, struct migrate_fast_handshake)
@@ -575,5 +631,8 @@ struct migrate_fast_abort {
 	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x0b, struct migrate_fast_absent)
 #define MIGRATE_FAST_ABORT \
 	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x0c, struct migrate_fast_abort)
+
+#define MIGRATE_FAST_KVM \
+	_IOWR(MIGRATE_FAST_IOC_MAGIC, 0x0d, struct migrate_fast_kvm)
 
 #endif /* _UAPI_LINUX_MIGRATE_FAST_H */
