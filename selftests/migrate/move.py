@@ -41,6 +41,8 @@ def command(words, env=None):
 
 # Longer than any test needs to get there: what it does then ends the hold.
 HOLD = 600000
+# What tells which pages are written: events, kvm, or what send takes by itself.
+SOURCE = os.environ.get("MF_SOURCE")
 # How long a peer may be silent, where a test has it fall silent. A busy machine can hold
 # everything up for seconds, which is not meant.
 PATIENT = ["--timeout", "10000"]
@@ -162,6 +164,7 @@ class Move:
             to = f"{twin.host.addr}:{port}"
         words = ["send", "--qmp", vm.qmp_path, "--to", to, "--json", *LIMIT]
         words += ["--verify"] if verify else []
+        words += [f"--source={SOURCE}"] if SOURCE else []
         self.send = Tool(vm.host, words + list(args), send_env)
 
     def text(self):

@@ -83,17 +83,18 @@ int mf_stop(int session)
 int mf_harvest(int session, struct mf_ram *ram, struct mf_harvested *sum)
 {
 	*sum = (struct mf_harvested){ 0 };
-	return mf_harvest_part(session, ram, 0, ram->pages, sum);
+	return mf_harvest_part(session, ram, 0, ram->pages, 0, sum);
 }
 
 int mf_harvest_part(int session, struct mf_ram *ram, uint64_t start,
-		    uint64_t pages, struct mf_harvested *sum)
+		    uint64_t pages, uint32_t flags, struct mf_harvested *sum)
 {
 	uint64_t end = start + pages;
 
 	while (start < end) {
 		struct migrate_fast_harvest harvest = {
 			.ram = ram->number,
+			.flags = flags,
 			.start = start,
 			.pages = end - start,
 		};
@@ -107,6 +108,17 @@ int mf_harvest_part(int session, struct mf_ram *ram, uint64_t start,
 		start = harvest.next;
 	}
 	return 0;
+}
+
+int mf_kvm(int session, int fd, struct migrate_fast_kvm *kvm)
+{
+	int err;
+
+	do {
+		*kvm = (struct migrate_fast_kvm){ .fd = fd };
+		err = mf_ioctl(session, MIGRATE_FAST_KVM, kvm);
+	} while (err == -EINTR);
+	return err;
 }
 
 int mf_peek(int session, struct mf_ram *ram, uint64_t start, uint64_t pages,

@@ -44,9 +44,15 @@ int mf_stop(int session);
 
 /* Takes the dirty pages of the whole file into the bitmap. */
 int mf_harvest(int session, struct mf_ram *ram, struct mf_harvested *sum);
-/* The same of @pages pages from @start, a multiple of 64; adds to @sum. */
+/*
+ * The same of @pages pages from @start, a multiple of 64; adds to @sum. @flags:
+ * MIGRATE_FAST_HARVEST_*.
+ */
 int mf_harvest_part(int session, struct mf_ram *ram, uint64_t start,
-		    uint64_t pages, struct mf_harvested *sum);
+		    uint64_t pages, uint32_t flags, struct mf_harvested *sum);
+
+/* Uses the dirty log of the VM @fd; or, with -1, only tells about it. */
+int mf_kvm(int session, int fd, struct migrate_fast_kvm *kvm);
 
 /*
  * Looks at @pages pages from @start (0: to the end) without taking; @bitmap

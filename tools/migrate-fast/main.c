@@ -22,7 +22,7 @@ enum {
 	OPT_JSON, OPT_NO_MEMORY_CHECK, OPT_BACK, OPT_MODE, OPT_ALLOW_POSTCOPY,
 	OPT_NO_POSTCOPY, OPT_RESUME, OPT_MIN_BANDWIDTH, OPT_THROTTLE,
 	OPT_STORE, OPT_NO_STORE, OPT_COMPRESS,
-	OPT_KEEP, OPT_LAZY, OPT_CONF,
+	OPT_KEEP, OPT_LAZY, OPT_CONF, OPT_SOURCE, OPT_PID,
 };
 
 const char *argp_program_version = "migrate-fast " MIGRATE_FAST_VERSION;
@@ -75,6 +75,10 @@ static const struct argp_option send_options[] = {
 	  "Pages that a disk image over there has are read from it when the VM runs there, not before. A kind of post-copy: not with --mode precopy or --no-postcopy", 0 },
 	{ "compress", OPT_COMPRESS, "HOW", 0,
 	  "Compress pages (zstd), and send of those that travel again what has changed: auto (default) measures whether that is faster on this line, on, or off", 0 },
+	{ "source", OPT_SOURCE, "WHAT", 0,
+	  "What tells which pages the VM writes: events of the page cache, kvm (its dirty log beside them, which slows the VM down less), or auto (default): kvm where that can be had", 0 },
+	{ "pid", OPT_PID, "PID", 0,
+	  "QEMU's process, for --source=kvm (default: the one that made the QMP socket)", 0 },
 	{ "verify", OPT_VERIFY, NULL, 0,
 	  "Compare all memory by SHA-256 after the stop (lengthens the downtime), or when all of it has followed", 0 },
 	{ "report", OPT_REPORT, "FILE", 0, "Write the result there as JSON", 0 },
@@ -204,6 +208,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_KEEP:
 		options->keep = true;
+		break;
+	case OPT_SOURCE:
+		if (tracker_parse(arg, &options->source))
+			argp_error(state, "--source: \"%s\" is none of auto, events, kvm",
+				   arg);
+		break;
+	case OPT_PID:
+		parse_number(state, arg, "pid", 1, INT32_MAX, &options->pid);
 		break;
 	case OPT_LAZY:
 		options->lazy = true;

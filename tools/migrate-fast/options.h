@@ -8,6 +8,7 @@
 
 #include "mode.h"
 #include "pack.h"
+#include "tracker.h"
 
 struct options {
 	const char *qmp;
@@ -28,6 +29,8 @@ struct options {
 	uint64_t throttle;		/* percent at most; 0: never */
 	enum mode mode;
 	enum compress compress;
+	enum tracker source;
+	uint64_t pid;			/* send: of QEMU; 0: it made the socket */
 	bool allow_postcopy;		/* auto: as soon as it promises more */
 	bool lazy;			/* disks are read when the VM runs there */
 	bool no_postcopy;		/* auto: never */

@@ -73,6 +73,7 @@ void pages_init(struct pager *pager, struct vm *vm, struct conn *conn,
 		pages->stale = need(bitmap_new(n));
 		pages->sent = need(bitmap_new(n));
 		pages->twice = need(bitmap_new(n));
+		pages->written = need(bitmap_new(n));
 		pages->before = need(bitmap_new(n));
 		pages->same = need(bitmap_new(n));
 		pages->missed = need(bitmap_new(n));
@@ -94,6 +95,7 @@ void pages_free(struct pager *pager)
 		free(pager->pages[i].stale);
 		free(pager->pages[i].sent);
 		free(pager->pages[i].twice);
+		free(pager->pages[i].written);
 		free(pager->pages[i].before);
 		free(pager->pages[i].same);
 		free(pager->pages[i].missed);
@@ -198,6 +200,20 @@ int pages_miss(struct pager *pager, unsigned int ram, uint64_t page)
 	return 0;
 }
 
+/*
+ * A harvest reports a page that KVM's log has kept writable once more, written
+ * or not; to look tells them apart.
+ */
+static int peek_written(struct pager *pager, struct pages *pages)
+{
+	uint64_t written;
+	int err = mf_peek(pager->vm->session, &pages->ram->mf, 0, 0,
+			  pages->written, &written);
+
+	return err ? fail("peek at %s: %s", pages->ram->path, strerror(-err)) :
+		     0;
+}
+
 int pages_harvest(struct pager *pager, struct mf_harvested *sum)
 {
 	unsigned int i;
@@ -207,7 +223,8 @@ int pages_harvest(struct pager *pager, struct mf_harvested *sum)
 		struct pages *pages = &pager->pages[i];
 		struct mf_harvested one = { 0 };
 
-		if (ram_harvest(pager->vm, pages->ram, &one))
+		if (peek_written(pager, pages) ||
+		    ram_harvest(pager->vm, pages->ram, &one))
 			return -1;
 		if (pager->missing)
 			report_missed(pages);
@@ -293,7 +310,7 @@ uint64_t pages_working_set(struct pager *pager)
 
 	for (i = 0; i < pager->vm->rams; i++) {
 		struct pages *pages = &pager->pages[i];
-		uint64_t *now = pages->ram->mf.bitmap;
+		const uint64_t *now = pages->written;
 
 		for (word = 0; word < bitmap_words(pages->ram->mf.pages);
 		     word++) {

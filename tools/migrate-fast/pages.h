@@ -28,7 +28,8 @@ struct pages {
 	uint64_t *stale;	/* post-copy: what the destination lacks */
 	uint64_t *sent;		/* sent, not named, once or more often */
 	uint64_t *twice;	/* ... twice or more often */
-	uint64_t *before;	/* what the last harvest reported */
+	uint64_t *written;	/* before the last harvest, as far as is known */
+	uint64_t *before;	/* ... and before the one that came before it */
 	uint64_t *same;		/* ... as what is there already */
 	uint64_t *missed;	/* travelled other than whole, but was not right */
 	uint64_t *refused;	/* ... named, once or more often */

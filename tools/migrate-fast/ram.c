@@ -249,6 +249,8 @@ static int punch(struct ram *ram, uint64_t page, uint64_t pages)
  */
 int ram_harvest(struct vm *vm, struct ram *ram, struct mf_harvested *sum)
 {
+	/* Nobody is hot who does not run, and what is left is to be final. */
+	uint32_t flags = vm->running ? 0 : MIGRATE_FAST_HARVEST_CLEAN;
 	uint64_t start, n;
 	int err;
 
@@ -256,7 +258,8 @@ int ram_harvest(struct vm *vm, struct ram *ram, struct mf_harvested *sum)
 		n = ram->mf.pages - start;
 		if (n > HARVEST)
 			n = HARVEST;
-		err = mf_harvest_part(vm->session, &ram->mf, start, n, sum);
+		err = mf_harvest_part(vm->session, &ram->mf, start, n,
+				      flags, sum);
 		if (err)
 			return fail("harvest of %s: %s", ram->path,
 				    strerror(-err));

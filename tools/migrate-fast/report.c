@@ -157,6 +157,8 @@ json_t *report_json(const struct stats *stats)
 			    json_integer((json_int_t)stats->unchanged_missed));
 	json_object_set_new(json, "delta_missed",
 			    json_integer((json_int_t)stats->delta_missed));
+	if (stats->source)
+		json_object_set(json, "source", stats->source);
 	if (stats->taken)
 		json_object_set(json, "taken", stats->taken);
 	json_object_set_new(json, "saved", json_pack("{s:I, s:f}",

@@ -10,9 +10,10 @@
 #include "report.h"
 #include "saving.h"
 #include "sender.h"
+#include "tracker.h"
 
 #define FEATURES (MIGRATE_FAST_FEATURE_TRACK | MIGRATE_FAST_FEATURE_HASH | \
-		  MIGRATE_FAST_FEATURE_SEND)
+		  MIGRATE_FAST_FEATURE_SEND | MIGRATE_FAST_FEATURE_KVM)
 /* Device state of an ordinary VM. */
 #define DEVICE_GUESS	(512 * 1024)
 
@@ -92,6 +93,7 @@ static int migrate(struct sender *sender)
 	struct vm *vm = &sender->vm;
 	struct mf_harvested written;
 	unsigned int i;
+	int ret;
 
 	if (vm_open(vm, options->qmp, false) || vm_need_ready(vm) ||
 	    vm_open_session(vm, FEATURES))
@@ -110,7 +112,8 @@ static int migrate(struct sender *sender)
 	 * lose; and with much memory it takes seconds, for which nobody over
 	 * there need wait.
 	 */
-	if (track(vm) || greet(sender) || set_capabilities(sender))
+	if (track(vm) || tracker_begin(vm, options->source, (pid_t)options->pid) ||
+	    greet(sender) || set_capabilities(sender))
 		return -1;
 	pages_init(&sender->pager, vm, &sender->conn, &sender->progress,
 		   sender->options->compress);
@@ -132,8 +135,12 @@ static int migrate(struct sender *sender)
 	if (throttle_start(&sender->throttle))
 		return -1;
 	/* What was written until now is copied in any case. */
-	if (pages_harvest(&sender->pager, &written) ||
-	    precopy(sender) || switchover(sender))
+	if (pages_harvest(&sender->pager, &written))
+		return -1;
+	ret = precopy(sender);
+	/* While there is a session, and a VM. */
+	sender->stats.source = tracker_json(vm);
+	if (ret || switchover(sender))
 		return -1;
 	return commit(sender);
 }
@@ -227,6 +234,7 @@ int cmd_send(const struct options *options)
 	free(sender.stats.error);
 	json_decref(sender.stats.arrived);
 	json_decref(sender.stats.taken);
+	json_decref(sender.stats.source);
 	refer_free(&sender.refer);
 	return ret;
 }

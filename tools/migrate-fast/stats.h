@@ -91,6 +91,7 @@ struct stats {
 	uint64_t sent_more;	/* times that one travelled a third time ... */
 	double copy_ms;		/* until the VM was stopped */
 	struct supplied supplied;
+	json_t *source;		/* what told which pages were written; or NULL */
 	json_t *taken;		/* from which source the destination took pages */
 	uint64_t missed;	/* references and copies that were not there */
 	uint64_t unchanged_missed;	/* unchanged, but not what was there */

@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""What tells which pages are written: events of the page cache, or KVM's log beside them.
+
+Every move is verified page by page, and by the guest. By default KVM's log is used; when QEMU
+begins to use it as well (calc-dirty-rate does) it is QEMU's alone, and nothing is lost.
+"""
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# pylint: disable=wrong-import-position
+from migrate.move import HOLD, MODES, Move, Scenario, Work, hooks, must_answer
+from vm import Bed
+
+REPEAT = int(os.environ.get("MF_REPEAT", "1"))
+
+
+class Source(Scenario):
+    def __init__(self, bed):
+        super().__init__(bed, rate="200mbit")
+        self.vm = self.guest()
+        self.work = Work(self.vm, "writer 16 hot=1 rate=1000")
+
+    def move(self, *args, start=Move, mode="precopy", **options):
+        result, move = self.cross(start=start, args=[*MODES[mode], *args], **options)
+        self.tell(result)
+        self.note(f"source {result.get('source')}")
+        must_answer(self.vm)
+        self.work.guest = self.vm
+        self.work.verify()
+        move.nothing_left()
+        return result["source"]
+
+    def auto(self, mode):
+        source = self.move(start=self.paced, mode=mode)
+        assert source["used"] == "kvm" and source["slots"] and source["kept"] > 100, source
+
+    def events(self):
+        source = self.move("--source=events", start=self.paced)
+        assert source["used"] == "events" and not source["slots"], source
+
+    def named(self):
+        pid = self.vm.host.run("pgrep -f '[q]emu.*vm1'", check=True).out.split()[0]
+        source = self.move("--source=kvm", "--pid", pid, start=self.paced)
+        assert source["used"] == "kvm", source
+
+    def misnamed(self, twin):
+        move = Move(self.vm, twin, args=["--source=kvm", "--pid", "1"])
+        move.failed("kvm", "--pid", "--source=events")
+        move.source_runs()
+        self.work.verify()
+
+    def contended(self, vm, twin, **options):
+        """QEMU reads the log between two rounds."""
+        options["args"] = [*options["args"], "--max-rounds", 4]
+        move = Move(vm, twin, send_env=hooks(round=HOLD), **options)
+        for number in range(1, 5):
+            if not move.send.ends_round(number):
+                break
+            if number == 2:
+                vm.qmp("calc-dirty-rate", **{"calc-time": 1, "mode": "dirty-bitmap"})
+            time.sleep(2)
+            move.send.release()
+        return move
+
+    def cancelled(self, twin):
+        """The VM is as it was."""
+        move = Move(self.vm, twin, args=["--source=kvm"], send_env=hooks(round=HOLD))
+        move.send.wait_hook("round")
+        move.send.kill(2)
+        move.failed("cancelled", timeout=60)
+        move.source_runs()
+        self.work.verify()
+
+    def run(self):
+        for mode in MODES if REPEAT > 1 else ("precopy", "hybrid"):
+            if mode == "postcopy":
+                continue
+            with self.test(f"KVM's log, by default: {mode}"):
+                self.auto(mode)
+        with self.test("events alone"):
+            self.events()
+        with self.test("KVM's log, of a process that is named"):
+            self.named()
+        with self.twin_test("a process that has no VM") as twin:
+            self.misnamed(twin)
+        with self.twin_test("interrupted") as twin:
+            self.cancelled(twin)
+        with self.test("QEMU begins to use KVM's log"):
+            source = self.move(start=self.contended)
+            assert "QEMU has begun" in source["used"], source
+        return self.tests.finish()
+
+
+def main():
+    with Bed(name="source") as bed:
+        return Source(bed).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
