@@ -67,6 +67,20 @@ ROWS = [
         X, 1.2, "fault.tracked", "fault.tmpfs"),
     Row("fault", "fault-unmapped", "write fault of an unmapped page / of plain tmpfs",
         X, 1.2, "fault.unmapped", "fault.tmpfs"),
+    Row("track", "track-low", "guest that writes little: KVM's log / QEMU's own logging", X, 1.1,
+        "track.low.kvm", "track.low.qemu"),
+    Row("track", "track-high", "guest that writes much: KVM's log / QEMU's own logging", X, 1.1,
+        "track.high.kvm", "track.high.qemu"),
+    Row("track", "track-clean", "harvest of a clean guest of 2 GB / the VMM's KVM_GET_DIRTY_LOG",
+        X, 0.3, "track.clean.kvm", "track.clean.get"),
+    Row("track", "track-clean-manual", "... with manual protection", X, None,
+        "track.clean.kvm", "track.clean.manual"),
+    *(Row("track", f"track-{rate}-{by}{what}",
+          f"guest that writes {much}, {by}: {text}", N if not what else "faults", None,
+          f"track.{rate}.{by}{what.replace('-', '.')}")
+      for rate, much in (("low", "little"), ("high", "much"))
+      for by in ("none", "events", "kvm", "qemu")
+      for what, text in (("", "per store"), ("-faults", "of the page cache"))),
     Row("hash", "hash-xxh64", "XXH64, per page", N, 4000, "hash.xxh64"),
     Row("hash", "hash-zero", "zero test, per page", N, 700, "hash.zero"),
     Row("send", "send-run", "zero-copy send / write(2), pages in a run",
