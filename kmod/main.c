@@ -11,6 +11,7 @@
 #include "device.h"
 #include "hash.h"
 #include "mfram.h"
+#include "status.h"
 
 static int __init mf_init(void)
 {
@@ -32,6 +33,7 @@ static int __init mf_init(void)
 	err = mf_device_init();
 	if (err)
 		goto exit_mfram;
+	mf_status_init();
 	return 0;
 
 exit_mfram:
@@ -45,6 +47,7 @@ exit_hash:
 
 static void __exit mf_exit(void)
 {
+	mf_status_exit();
 	mf_device_exit();
 	mf_mfram_exit();
 	mf_collapse_exit();

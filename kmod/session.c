@@ -16,6 +16,7 @@
 #include "ram.h"
 #include "serve.h"
 #include "session.h"
+#include "status.h"
 #include "track.h"
 
 /* The bitmap of file n is mapped at n times this. */
@@ -31,6 +32,7 @@ struct mf_session *mf_session_new(void)
 	mutex_init(&session->lock);
 	mutex_init(&session->read_lock);
 	init_waitqueue_head(&session->wanted);
+	mf_status_add(session);
 	return session;
 }
 
@@ -61,6 +63,7 @@ void mf_session_free(struct mf_session *session)
 {
 	unsigned int i;
 
+	mf_status_remove(session);
 	mf_kvm_detach(session->kvm);
 	for (i = 0; i < session->count; i++) {
 		mf_serve_leave(session, session->members[i]);
@@ -270,7 +273,7 @@ static struct mf_member *lock_tracked(struct mf_session *session, u32 ram,
 enum ask {
 	KVM_TAKE,	/* what is hot, and begin anew */
 	KVM_LOOK,	/* what is hot */
-	KVM_FORGET,	/* nothing is */
+	KVM_FORGET,	/* nothing is, and begin anew */
 };
 
 /* Without memory for the answer nothing is hot, which is always right. */
@@ -282,15 +285,14 @@ static void ask_kvm(struct mf_session *session, struct mf_member *member,
 	if (!track->hot && mf_track_heat(track))
 		return;
 	/* What was hot when somebody looked is so until it is taken. */
-	if (ask == KVM_TAKE) {
-		mf_kvm_take(session->kvm, session, member->ram, start, pages,
-			    track->hot);
-		return;
-	}
-	bitmap_clear(track->hot, start, pages);
+	if (ask != KVM_TAKE)
+		bitmap_clear(track->hot, start, pages);
 	if (ask == KVM_LOOK)
 		mf_kvm_look(session->kvm, member->ram, start, pages,
 			    track->hot);
+	else
+		mf_kvm_take(session->kvm, session, member->ram, start, pages,
+			    ask == KVM_TAKE ? track->hot : NULL);
 }
 
 int mf_session_harvest(struct mf_session *session,

@@ -6,8 +6,10 @@
 #define MF_SESSION_H
 
 #include <linux/atomic.h>
+#include <linux/list.h>
 #include <linux/migrate_fast.h>
 #include <linux/mutex.h>
+#include <linux/sched.h>
 #include <linux/wait.h>
 
 struct file;
@@ -61,6 +63,9 @@ struct mf_member {
  * @wanted: who waits for fault events
  * @greeted: the handshake was made
  * @kvm: the VM whose log is used, or NULL; under @lock
+ * @listed: in status.c's list
+ * @opener: process that has opened it
+ * @comm: its name then
  * @count: files in @members; published with smp_store_release()
  * @members: the files
  */
@@ -70,6 +75,9 @@ struct mf_session {
 	wait_queue_head_t wanted;
 	bool greeted;
 	struct mf_kvm *kvm;
+	struct list_head listed;
+	pid_t opener;
+	char comm[TASK_COMM_LEN];
 	unsigned int count;
 	struct mf_member *members[MIGRATE_FAST_MAX_RAM];
 };

@@ -120,6 +120,10 @@ static const struct argp_option resolve_options[] = {
 	{ 0 }
 };
 
+static const struct argp_option status_options[] = {
+	{ 0 }
+};
+
 static const struct argp_option abort_options[] = {
 	QMP_OPTION,
 	{ 0 }
@@ -324,6 +328,10 @@ static const struct command {
 		"Example:\n"
 		"  migrate-fast abort --qmp /run/vm1.qmp\n"
 		"\nExit status: 0 given up, 1 not." } },
+	{ "status", cmd_status, {
+		.options = status_options, .parser = parse,
+		.doc = "Tells what the module does here right now: sessions, their RAM files, and what tells which pages are written.\v"
+		"Exit status: 0, or 1 if the module cannot be asked." } },
 };
 
 #define NR_COMMANDS	(sizeof(commands) / sizeof(commands[0]))
@@ -338,6 +346,7 @@ static void usage(FILE *out)
 	      "  check     is this host, is this VM ready?\n"
 	      "  resolve   after a lost connection: where does the VM run?\n"
 	      "  abort     give up a VM here whose memory will never be complete\n"
+	      "  status    what the module does here right now\n"
 	      "  store     where VMs that come here find pages that need not travel\n"
 	      "\n"
 	      "Example, from host1 to host2:\n"
@@ -358,7 +367,7 @@ static void require(const struct command *command,
 {
 	const char *missing = NULL;
 
-	if (command->run == cmd_check)
+	if (command->run == cmd_check || command->run == cmd_status)
 		return;
 	if (!options->qmp)
 		missing = "--qmp PATH";

@@ -58,5 +58,6 @@ int cmd_recv(const struct options *options);
 int cmd_check(const struct options *options);
 int cmd_resolve(const struct options *options);
 int cmd_abort(const struct options *options);
+int cmd_status(const struct options *options);
 
 #endif /* OPTIONS_H */
