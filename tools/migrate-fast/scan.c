@@ -92,24 +92,28 @@ static int whole(struct pass *pass, struct pages *pages,
 }
 
 /*
- * It is named: with its twin, if it has one, which is nearer than a disk, but
- * not there yet if the disk is read later.
+ * Names it, if it has a name: its twin, which is nearer than a disk, but not
+ * there yet if the disk is read later. Else it goes whole.
  */
 static int by_name(struct pass *pass, struct pages *pages,
 		   const struct migrate_fast_digest *digest)
 {
 	struct classes *classes = &pass->round->pages;
 	struct pager *pager = pass->pager;
+	bool known = is_known(pager, digest);
 	unsigned int ram;
 	uint64_t page;
 
-	if (!(pager->lazy && is_known(pager, digest)) &&
-	    pages_twin(pager, digest, &ram, &page)) {
+	if (bitmap_test(pages->refused, digest->page))
+		return whole(pass, pages, digest);
+	if (!(pager->lazy && known) && pages_twin(pager, digest, &ram, &page)) {
 		classes->copy++;
 		pages_record(pager, pages->number, digest);
 		return gather_copy(&pager->gather, pages->number, digest, ram,
 				   page);
 	}
+	if (!known)
+		return whole(pass, pages, digest);
 	classes->reference++;
 	pages_record(pager, pages->number, digest);
 	return gather_reference(&pager->gather, pages->number, digest);
@@ -209,9 +213,7 @@ static int classify_candidate(struct pass *pass, const struct chunk *chunk,
 
 	if (digest->flags & MIGRATE_FAST_DIGEST_ZERO)
 		return zero(pass, pages, digest->page);
-	if (is_candidate(pass, pages, digest))
-		return by_name(pass, pages, digest);
-	return whole(pass, pages, digest);
+	return by_name(pass, pages, digest);
 }
 
 /* Digests what the bitmap names, and deals with each page by @deal. */
