@@ -48,7 +48,7 @@ class Source(Scenario):
         assert source["used"] == "kvm", source
 
     def misnamed(self, twin):
-        move = Move(self.vm, twin, args=["--source=kvm", "--pid", "1"])
+        move = Move(self.vm, twin, args=["--source=kvm", "--pid", "1"], receive=False)
         move.failed("kvm", "--pid", "--source=events")
         move.source_runs()
         self.work.verify()

@@ -11,6 +11,7 @@
 
 #include "../lib/say.h"
 #include "tracker.h"
+#include "vm.h"
 
 #define VM_FILE	"anon_inode:kvm-vm"
 

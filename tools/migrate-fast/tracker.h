@@ -8,8 +8,9 @@
 #define TRACKER_H
 
 #include <jansson.h>
+#include <sys/types.h>
 
-#include "vm.h"
+struct vm;
 
 enum tracker {
 	TRACKER_AUTO,	/* KVM's log if it can be had */
