@@ -259,6 +259,8 @@ void pages_stale(struct pager *pager, bool hot)
 		for (word = 0; word < bitmap_words(pages->ram->mf.pages);
 		     word++) {
 			pages->stale[word] |= pages->ram->mf.bitmap[word];
+			/* What it was told is not what it will get. */
+			pages->told[word] &= ~pages->ram->mf.bitmap[word];
 			if (hot)
 				pages->before[word] |=
 					pages->ram->mf.bitmap[word];
