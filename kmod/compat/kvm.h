@@ -13,9 +13,9 @@
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
 /* With guest_memfd there is a second kind of memory, and a second structure. */
-typedef struct kvm_userspace_memory_region2 mf_kvm_region;
+#define mf_kvm_region kvm_userspace_memory_region2
 #else
-typedef struct kvm_userspace_memory_region mf_kvm_region;
+#define mf_kvm_region kvm_userspace_memory_region
 #endif
 
 /* Address spaces of the VM: the second one is that of system management mode. */
@@ -43,7 +43,7 @@ static inline int mf_kvm_set_flags(struct kvm *kvm,
 				   const struct kvm_memory_slot *slot,
 				   u32 flags)
 {
-	mf_kvm_region region = {
+	struct mf_kvm_region region = {
 		.slot = (u32)slot->as_id << 16 | (u16)slot->id,
 		.flags = flags,
 		.guest_phys_addr = (u64)slot->base_gfn << PAGE_SHIFT,
