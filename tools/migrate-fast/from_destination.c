@@ -33,12 +33,13 @@ static int miss(struct sender *sender, unsigned int ram, uint64_t page)
 
 	if (pages_miss(pager, ram, page))
 		return -1;
-	if (delta_miss(&pager->gather.delta, ram, page))
-		return 0;
+	/* First: it may have travelled as a delta before, which it has. */
 	if (bitmap_test(pager->pages[ram].same, page)) {
 		sender->stats.unchanged_missed++;
 		return 0;
 	}
+	if (delta_miss(&pager->gather.delta, ram, page))
+		return 0;
 	/* It was named: once is enough. */
 	bitmap_set(pager->pages[ram].refused, page);
 	sender->stats.missed++;
