@@ -19,7 +19,8 @@ stage)
 	# Objects land next to the sources: real folders, linked files.
 	(cd "$top" && find kmod -type d) | (cd "$dest" && xargs mkdir -p)
 	find "$dest/kmod" -type l ! -exec test -e {} \; -delete
-	(cd "$top" && find kmod -name '*.[ch]') | while read -r file; do
+	(cd "$top" && find kmod -name '*.[ch]' -o -name '*.mk' -o -name 'interfaces*') |
+	while read -r file; do
 		[ -L "$dest/$file" ] || ln -s "$top/$file" "$dest/$file"
 	done
 	;;

@@ -8,8 +8,7 @@
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/splice.h>
-
-#include "kernel.h"
+#include <linux/version.h>
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
 #define mf_idmap		mnt_idmap

@@ -8,8 +8,7 @@
 
 #include <linux/kvm_host.h>
 #include <linux/module.h>
-
-#include "kernel.h"
+#include <linux/version.h>
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
 /* With guest_memfd there is a second kind of memory, and a second structure. */

@@ -11,8 +11,7 @@
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
-
-#include "kernel.h"
+#include <linux/version.h>
 
 /* The folio at @index with a reference, or NULL. */
 static inline struct folio *mf_filemap_get(struct address_space *mapping,

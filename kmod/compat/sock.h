@@ -9,9 +9,8 @@
 #include <linux/net.h>
 #include <linux/socket.h>
 #include <linux/uio.h>
+#include <linux/version.h>
 #include <net/sock.h>
-
-#include "kernel.h"
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
 /*
