@@ -6,13 +6,15 @@
  *  native.read	   the image read from the page cache, as by dd
  *  native.xxh64   XXH64 of each page, zero test included
  *  native.build   store add: both, and the index written and sealed
+ *  native.disk	   the image read from the disk
+ *  native.cold	   store add of one that is on the disk only
  *  native.lookup  pages looked up in the index, in random order
  *  native.long	   SHA-256 of one long message
  *  native.sha256  SHA-256 of each page
  *  native.take	   pages looked up, read, and proved by SHA-256
  *
- * usage: native IMAGE FOLDER	IMAGE is in the page cache; FOLDER is empty,
- *				and for the store
+ * usage: native IMAGE COLD FOLDER	IMAGE is in the page cache, COLD an equal
+ *					one; FOLDER is empty, and for stores
  */
 #define _GNU_SOURCE
 #include <endian.h>
@@ -33,9 +35,10 @@
 
 #define SAMPLES	5
 #define READ	(1 << 20)
+#define DIRECT	(4 << 20)
 #define VM	"vm1"
 
-static const char *path, *folder;
+static const char *path, *cold, *folder, *cold_folder;
 static uint8_t *image;
 static uint64_t pages;
 static struct wire_reference *references;	/* to all, in random order */
@@ -84,16 +87,16 @@ static int no_step(void *arg, uint64_t done, uint64_t all)
 	return 0;
 }
 
-static void build_store(void)
+static void add(const char *image_path, const char *to)
 {
 	struct store store;
 	struct built built;
 
-	check(!store_open(&store, folder, true), "store");
+	check(!store_open(&store, to, true), "store");
 	if (!store.nr_sources) {
 		struct source source = {
 			.name = need(strdup("image")),
-			.path = need(strdup(path)),
+			.path = need(strdup(image_path)),
 			.kind = KIND_IMAGE, .format = FORMAT_RAW,
 			.vms = json_pack("[s]", VM),
 		};
@@ -104,6 +107,40 @@ static void build_store(void)
 	      "build");
 	check(!store_save(&store), "store");
 	store_close(&store);
+}
+
+static void build_store(void)
+{
+	add(path, folder);
+}
+
+static void build_cold(void)
+{
+	add(cold, cold_folder);
+}
+
+/* Nothing of it is in the page cache afterwards. */
+static void forget(void)
+{
+	int fd = open(cold, O_RDONLY);
+
+	check(fd >= 0 && !posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), cold);
+	close(fd);
+}
+
+static void read_disk(void)
+{
+	int fd = open(cold, O_RDONLY | O_DIRECT);
+	void *buffer;
+	ssize_t n;
+
+	check(fd >= 0, cold);
+	check(!posix_memalign(&buffer, BLOCK_BYTES, DIRECT), "memory");
+	while ((n = read(fd, buffer, DIRECT)) > 0)
+		;
+	check(!n, cold);
+	free(buffer);
+	close(fd);
 }
 
 static void sha256(const void *from, size_t bytes, uint8_t sum[32])
@@ -189,14 +226,17 @@ static void make_references(void)
 static const struct work {
 	const char *name;
 	void (*work)(void);
+	void (*before)(void);	/* not measured */
 } works[] = {
-	{ "native.read", read_image },
-	{ "native.xxh64", xxh64 },
-	{ "native.build", build_store },
-	{ "native.lookup", lookup },
-	{ "native.long", sha256_long },
-	{ "native.sha256", sha256_pages },
-	{ "native.take", take },
+	{ "native.read", read_image, NULL },
+	{ "native.xxh64", xxh64, NULL },
+	{ "native.build", build_store, NULL },
+	{ "native.disk", read_disk, forget },
+	{ "native.cold", build_cold, forget },
+	{ "native.lookup", lookup, NULL },
+	{ "native.long", sha256_long, NULL },
+	{ "native.sha256", sha256_pages, NULL },
+	{ "native.take", take, NULL },
 };
 
 /* Alternating, so that what slows the machine down befalls all. */
@@ -209,8 +249,11 @@ static void measure(bool print)
 	if (!references)
 		make_references();
 	for (i = 0; i < sizeof(works) / sizeof(works[0]); i++) {
-		uint64_t began = now_ns();
+		uint64_t began;
 
+		if (works[i].before)
+			works[i].before();
+		began = now_ns();
 		works[i].work();
 		if (print)
 			printf("%s %.4f\n", works[i].name,
@@ -231,12 +274,14 @@ int main(int argc, char **argv)
 	struct stat st;
 	int i, fd;
 
-	if (argc != 3) {
-		fprintf(stderr, "usage: native IMAGE FOLDER\n");
+	if (argc != 4) {
+		fprintf(stderr, "usage: native IMAGE COLD FOLDER\n");
 		return 2;
 	}
 	path = argv[1];
-	folder = argv[2];
+	cold = argv[2];
+	check(asprintf((char **)&folder, "%s/store", argv[3]) > 0 &&
+	      asprintf((char **)&cold_folder, "%s/cold", argv[3]) > 0, "memory");
 	fd = open(path, O_RDONLY);
 	check(fd >= 0 && !fstat(fd, &st), path);
 	pages = (uint64_t)st.st_size / BLOCK_BYTES;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Where pages may be had; see blocks.h. */
-#include <string.h>
 #include <xxhash.h>
 
+#include "../lib/word.h"
 #include "blocks.h"
 
 static const char *const names[FORMATS] = {
@@ -18,12 +18,7 @@ const char *format_name(enum format format)
 
 enum format format_find(const char *name)
 {
-	unsigned int i;
-
-	for (i = 0; i < FORMATS; i++)
-		if (name && !strcmp(name, names[i]))
-			break;
-	return i;
+	return word_find(names, FORMATS, name);
 }
 
 struct blocks *blocks_open(const char *path, enum format format)

@@ -14,14 +14,9 @@
 #include "blocks.h"
 #include "reader.h"
 
-/* So much the disk is asked for ahead of what is being digested. */
-#define AHEAD	(16 << 20)
-
 struct raw {
 	struct blocks blocks;
 	int fd;
-	off_t asked;		/* for what the kernel was asked ahead */
-	off_t data, hole;	/* there is nothing before data; data until hole */
 	struct reader reader;
 };
 
@@ -36,56 +31,19 @@ static int cannot_read(const struct raw *raw, off_t at, int err)
 		    (long long)at, strerror(err));
 }
 
-/* Is there nothing but a hole? Who cannot tell has data everywhere. */
-static int is_hole(struct raw *raw, off_t at, off_t end)
-{
-	if (at >= raw->hole) {
-		raw->data = lseek(raw->fd, at, SEEK_DATA);
-		if (raw->data < 0 && errno == ENXIO)
-			raw->data = (off_t)raw->blocks.count * BLOCK_BYTES;
-		if (raw->data < 0)
-			raw->data = at;
-		raw->hole = lseek(raw->fd, raw->data, SEEK_HOLE);
-		if (raw->hole < 0)
-			raw->hole = (off_t)raw->blocks.count * BLOCK_BYTES;
-	}
-	return end <= raw->data;
-}
-
-/* Bytes of the chunk that begins at @at; none if there is nothing to read. */
-static size_t to_come(struct raw *raw, off_t at)
-{
-	off_t left = (off_t)raw->blocks.count * BLOCK_BYTES - at;
-
-	if (left > BLOCKS_CHUNK * BLOCK_BYTES)
-		left = BLOCKS_CHUNK * BLOCK_BYTES;
-	return left > 0 && !is_hole(raw, at, at + left) ? (size_t)left : 0;
-}
-
 static int raw_digest(struct blocks *blocks, uint64_t first, unsigned int n,
 		      uint64_t seed, uint64_t *digests)
 {
 	off_t at = (off_t)first * BLOCK_BYTES;
 	struct raw *raw = to_raw(blocks);
-	size_t bytes = (size_t)n * BLOCK_BYTES;
-	const uint8_t *from;
+	const struct reader_piece *piece = reader_get(&raw->reader, at);
 
-	if (is_hole(raw, at, at + (off_t)bytes)) {
+	if (piece->err)
+		return cannot_read(raw, at, piece->err);
+	if (piece->hole)
 		memset(digests, 0, n * sizeof(*digests));
-		return 0;
-	}
-	if (raw->asked < at)
-		raw->asked = at;
-	while (raw->asked < at + AHEAD) {
-		posix_fadvise(raw->fd, raw->asked, AHEAD / 4,
-			      POSIX_FADV_WILLNEED);
-		raw->asked += AHEAD / 4;
-	}
-	from = reader_get(&raw->reader, at, bytes, at + (off_t)bytes,
-			  to_come(raw, at + (off_t)bytes));
-	if (!from)
-		return cannot_read(raw, at, errno);
-	blocks_digest(from, n, seed, digests);
+	else
+		blocks_digest(piece->buffer, n, seed, digests);
 	return 0;
 }
 
@@ -145,7 +103,8 @@ struct blocks *blocks_open_raw(const char *path)
 	raw->blocks.path = path;
 	raw->blocks.count = bytes / BLOCK_BYTES;
 	raw->fd = fd;
-	reader_begin(&raw->reader, fd, BLOCKS_CHUNK * BLOCK_BYTES);
+	reader_begin(&raw->reader, fd, (off_t)raw->blocks.count * BLOCK_BYTES,
+		     BLOCKS_CHUNK * BLOCK_BYTES);
 	return &raw->blocks;
 out:
 	if (fd >= 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Reads a file piece by piece while another thread is busy with the piece
- * before: so the whole takes as long as the slower of both.
+ * Reads a file from one end to the other, pieces ahead of who is busy with
+ * them: so the whole takes as long as the slower of both.
  */
 #ifndef READER_H
 #define READER_H
@@ -12,23 +12,38 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What is read, or is to be. */
+/*
+ * One is the caller's, the others are read or wait for that: as many as it
+ * takes for none of the two threads to wait each time that the other wakes up.
+ */
+#define READER_PIECES	4
+
 struct reader_piece {
 	off_t at;
-	size_t bytes;		/* 0: nothing */
-	uint8_t *buffer;
+	size_t bytes;
+	uint8_t *buffer;	/* of .room bytes; NULL: not needed yet */
+	bool hole;		/* nothing but zeroes, and none of them is here */
 	int err;		/* errno */
 };
 
 struct reader {
 	int fd;
-	struct reader_piece now;	/* the caller's */
-	struct reader_piece next;	/* the thread's while .asked */
+	off_t end;
+	size_t room;		/* bytes of a piece, but the last one */
+	struct reader_piece pieces[READER_PIECES];
 	pthread_t thread;
 	bool running;
-	pthread_mutex_t lock;		/* protects .asked and .end */
-	pthread_cond_t changed;		/* of both */
-	bool asked, end;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;	/* of all that follows, which .lock protects */
+	unsigned int first;	/* the oldest of .pieces ... */
+	unsigned int ready;	/* ... from it on that are read */
+	off_t next;		/* to be read */
+	bool busy;		/* with the piece after those that are ready */
+	bool halt, quit;	/* the thread is to begin no other one */
+	/* Of whoever reads. */
+	off_t data, hole;	/* there is nothing before data; data until hole */
+	off_t asked;		/* for what the kernel was asked ahead */
+	off_t slow;		/* until there it is asked */
 };
 
 /*
@@ -36,14 +51,13 @@ struct reader {
  * zeroes at its end.
  */
 int reader_read(int fd, off_t at, size_t bytes, uint8_t *to);
-/* For pieces of @fd, which stays the caller's, of up to @most bytes. */
-void reader_begin(struct reader *reader, int fd, size_t most);
+/* For bytes before @end of @fd, which stays the caller's; nothing is read yet. */
+void reader_begin(struct reader *reader, int fd, off_t end, size_t room);
 void reader_end(struct reader *reader);
 /*
- * The bytes from @at on, valid until the next call. Then reads @next bytes from @next_at on, if any, without waiting:
- * most likely they are wanted next. NULL and errno if it cannot be read.
+ * The piece that begins at @at, before the end; valid until the next call. The
+ * cheap case is that it follows the last one.
  */
-const uint8_t *reader_get(struct reader *reader, off_t at, size_t bytes,
-			  off_t next_at, size_t next);
+const struct reader_piece *reader_get(struct reader *reader, off_t at);
 
 #endif /* READER_H */

@@ -30,7 +30,7 @@ struct sorter {
 
 void sorter_init(struct sorter *sorter, const char *dir);
 void sorter_free(struct sorter *sorter);
-/* 0, or -1 after fail(). */
+/* With blocks in ascending order. 0, or -1 after fail(). */
 int sorter_add(struct sorter *sorter, uint64_t digest, uint64_t block);
 /* Nothing can be added after this. 0, or -1 after fail(). */
 int sorter_sort(struct sorter *sorter);
