@@ -201,12 +201,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 				   arg);
 		break;
 	case OPT_MODE:
-		if (mode_parse(arg, &options->mode))
+		options->mode = mode_find(arg);
+		if (options->mode == MODES)
 			argp_error(state, "--mode: \"%s\" is none of auto, precopy, postcopy, three-stage, hybrid",
 				   arg);
 		break;
 	case OPT_COMPRESS:
-		if (compress_parse(arg, &options->compress))
+		options->compress = compress_find(arg);
+		if (options->compress == COMPRESSES)
 			argp_error(state, "--compress: \"%s\" is none of auto, on, off",
 				   arg);
 		break;
@@ -214,7 +216,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		options->keep = true;
 		break;
 	case OPT_SOURCE:
-		if (tracker_parse(arg, &options->source))
+		options->source = tracker_find(arg);
+		if (options->source == TRACKERS)
 			argp_error(state, "--source: \"%s\" is none of auto, events, kvm",
 				   arg);
 		break;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Ways of copying memory; see mode.h. */
-#include <stddef.h>
-#include <string.h>
-
+#include "../lib/word.h"
 #include "mode.h"
 
 static const char *const names[] = {
@@ -18,15 +16,7 @@ const char *mode_name(enum mode mode)
 	return names[mode];
 }
 
-int mode_parse(const char *text, enum mode *mode)
+enum mode mode_find(const char *name)
 {
-	size_t i;
-
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(names[i], text))
-			continue;
-		*mode = (enum mode)i;
-		return 0;
-	}
-	return -1;
+	return word_find(names, MODES, name);
 }

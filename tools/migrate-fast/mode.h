@@ -11,11 +11,12 @@ enum mode {
 	MODE_POSTCOPY,		/* none */
 	MODE_THREE_STAGE,	/* each once */
 	MODE_HYBRID,		/* as many as rounds bring over */
+	MODES
 };
 
 const char *mode_name(enum mode mode);
-/* 0, or -1 if there is no such mode. */
-int mode_parse(const char *text, enum mode *mode);
+/* MODES if there is no such mode. */
+enum mode mode_find(const char *name);
 /* May the VM run over there before all of its memory is there? */
 static inline bool mode_may_split(enum mode mode)
 {

@@ -22,6 +22,7 @@
 #include "../lib/loop.h"
 #include "../lib/mf.h"
 #include "../lib/say.h"
+#include "../lib/word.h"
 #include "hook.h"
 #include "pack.h"
 #include "wire.h"
@@ -39,22 +40,15 @@
 /* Of what was measured, how much is new? */
 #define NEW		0.25
 
-int compress_parse(const char *text, enum compress *how)
+enum compress compress_find(const char *name)
 {
 	static const char *const names[] = {
 		[COMPRESS_AUTO] = "auto",
 		[COMPRESS_ON] = "on",
 		[COMPRESS_OFF] = "off",
 	};
-	unsigned int i;
 
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(text, names[i]))
-			continue;
-		*how = i;
-		return 0;
-	}
-	return -1;
+	return word_find(names, COMPRESSES, name);
 }
 
 void pack_init(struct pack *pack, enum compress how)

@@ -15,6 +15,7 @@ enum compress {
 	COMPRESS_AUTO,
 	COMPRESS_ON,
 	COMPRESS_OFF,
+	COMPRESSES
 };
 
 /* What is being measured, until it is enough to tell something. */
@@ -42,8 +43,8 @@ struct pack {
 	uint64_t packed;	/* pages that went compressed, deltas too */
 };
 
-/* The name says how; 0, or -1 without fail(). */
-int compress_parse(const char *text, enum compress *how);
+/* COMPRESSES if there is no such word. */
+enum compress compress_find(const char *name);
 
 void pack_init(struct pack *pack, enum compress how);
 void pack_free(struct pack *pack);

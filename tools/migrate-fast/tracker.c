@@ -10,27 +10,21 @@
 #include <unistd.h>
 
 #include "../lib/say.h"
+#include "../lib/word.h"
 #include "tracker.h"
 #include "vm.h"
 
 #define VM_FILE	"anon_inode:kvm-vm"
 
-int tracker_parse(const char *text, enum tracker *how)
+enum tracker tracker_find(const char *name)
 {
 	static const char *const names[] = {
 		[TRACKER_AUTO] = "auto",
 		[TRACKER_EVENTS] = "events",
 		[TRACKER_KVM] = "kvm",
 	};
-	unsigned int i;
 
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(text, names[i]))
-			continue;
-		*how = i;
-		return 0;
-	}
-	return -1;
+	return word_find(names, TRACKERS, name);
 }
 
 /* The number that QEMU's file of the VM has there, or -errno. */

@@ -16,10 +16,11 @@ enum tracker {
 	TRACKER_AUTO,	/* KVM's log if it can be had */
 	TRACKER_EVENTS,
 	TRACKER_KVM,	/* or fail */
+	TRACKERS
 };
 
-/* 0, or -1 if there is no such source. */
-int tracker_parse(const char *text, enum tracker *how);
+/* TRACKERS if there is no such source. */
+enum tracker tracker_find(const char *name);
 /*
  * The session of @vm uses what @how says. @pid: QEMU's process; 0: that which
  * has made the QMP socket. 0, or -1 after fail().
