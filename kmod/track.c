@@ -23,6 +23,7 @@ static void track_free(struct mf_track *track)
 	mf_clean_free(track->clean);
 	kvfree(track->kept);
 	kvfree(track->hot);
+	kvfree(track->touched);
 	kvfree(track->carry);
 	kvfree(track->dirty);
 	kfree(track);
@@ -45,7 +46,9 @@ static struct mf_track *track_alloc(u64 pages)
 	track->clean = mf_clean_alloc();
 	track->dirty = bits_alloc(pages);
 	track->carry = bits_alloc(pages);
-	if (!track->clean || !track->dirty || !track->carry) {
+	track->touched = bits_alloc(DIV_ROUND_UP_ULL(pages, MF_CLEAN_CHUNK));
+	if (!track->clean || !track->dirty || !track->carry ||
+	    !track->touched) {
 		track_free(track);
 		return NULL;
 	}
@@ -67,10 +70,22 @@ int mf_track_heat(struct mf_track *track)
 	return 0;
 }
 
+/*
+ * A dirty bit of this chunk has been set. Whoever harvests takes the chunk's bit
+ * and then looks at its dirty bits: either that one is seen, or we see here that
+ * the chunk's has been taken. Context: after set_bit() or another full barrier.
+ */
+static void touch(struct mf_track *track, u64 chunk)
+{
+	if (!test_bit(chunk, track->touched))
+		set_bit(chunk, track->touched);
+}
+
 /* Set @nr bits from @first on; a large folio or a punched hole has many. */
 static void mark(struct mf_track *track, u64 first, u64 nr)
 {
 	u64 end = min(first + nr, track->pages);
+	u64 chunk = first / MF_CLEAN_CHUNK;
 
 	while (first < end) {
 		unsigned long *word = &track->dirty[first / BITS_PER_LONG];
@@ -81,6 +96,9 @@ static void mark(struct mf_track *track, u64 first, u64 nr)
 			       (atomic_long_t *)word);
 		first += n;
 	}
+	smp_mb__after_atomic(); /* pairs with that in take_chunk() */
+	for (; chunk * MF_CLEAN_CHUNK < end; chunk++)
+		touch(track, chunk);
 }
 
 /**
@@ -99,10 +117,13 @@ void mf_track_fault(struct mf_ram *ram, pgoff_t index, unsigned long nr)
 	rcu_read_lock();
 	track = rcu_dereference(ram->track);
 	if (track) {
-		if (nr == 1 && index < track->pages)
+		if (nr == 1 && index < track->pages) {
 			set_bit(index, track->dirty);
-		else
+			smp_mb__after_atomic(); /* ... in take_chunk() */
+			touch(track, index / MF_CLEAN_CHUNK);
+		} else {
 			mark(track, index, nr);
+		}
 		atomic64_inc(&track->faults);
 		trace_migrate_fast_dirty(file_inode(ram->shmem)->i_ino, index,
 					 nr);
@@ -141,6 +162,16 @@ void mf_track_write(struct mf_ram *ram, loff_t from, loff_t to)
 	rcu_read_unlock();
 }
 
+/* The next chunk from that of @page on that has bits, by its first page; or @end. */
+static u64 next_touched(const struct mf_track *track, u64 page, u64 end)
+{
+	u64 chunks = DIV_ROUND_UP_ULL(end, MF_CLEAN_CHUNK);
+	u64 chunk = find_next_bit(track->touched, chunks,
+				  page / MF_CLEAN_CHUNK);
+
+	return chunk < chunks ? max(page, chunk * MF_CLEAN_CHUNK) : end;
+}
+
 /*
  * Look at the carried pages of a range again and forget those that are not
  * in use any longer. Returns how many stay.
@@ -149,14 +180,19 @@ static u64 count_carried(struct mf_ram *ram, struct mf_track *track, u64 start,
 			 u64 end)
 {
 	struct address_space *mapping = mf_ram_mapping(ram);
-	u64 page = find_next_bit(track->carry, end, start);
-	u64 stay = 0;
+	u64 page = start, chunk_end, stay = 0;
 
-	for (; page < end; page = find_next_bit(track->carry, end, page + 1)) {
+	while ((page = next_touched(track, page, end)) < end) {
+		chunk_end = min(end, round_down(page, MF_CLEAN_CHUNK) +
+				MF_CLEAN_CHUNK);
+		page = find_next_bit(track->carry, chunk_end, page);
+		if (page == chunk_end)
+			continue;
 		if (mf_clean_busy(mapping, page))
 			stay++;
 		else
 			__clear_bit(page, track->carry);
+		page++;
 		cond_resched();
 	}
 	return stay;
@@ -210,6 +246,7 @@ static int arm(struct mf_ram *ram, struct mf_track *track)
 		 */
 		mf_clean_chunk(track->clean, ram, chunk, all,
 			       &track->carry[chunk / BITS_PER_LONG]);
+		set_bit(chunk / MF_CLEAN_CHUNK, track->touched);
 		if (signal_pending(current))
 			return -EINTR;
 		cond_resched();
@@ -359,22 +396,26 @@ static void harvest_chunk(struct mf_ram *ram, struct mf_track *track, u64 word,
 	}
 }
 
-/* The first word in [@word, @end) with something to report, or @end. */
-static u64 next_dirty(const struct mf_track *track, u64 word, u64 end)
+/*
+ * Take the bit of the chunk that @word is in. It is set again if anything stays
+ * there: what is carried, or kept, or not of the words that are asked for.
+ */
+static void take_chunk(struct mf_track *track, u64 word)
 {
-	const unsigned long *dirty = track->dirty, *carry = track->carry;
+	clear_bit(word / MF_CLEAN_WORDS, track->touched);
+	smp_mb__after_atomic(); /* pairs with those of who sets dirty bits */
+}
 
-	/* Four at a time: nearly all of a big guest is clean. */
-	for (; word + 4 <= end; word += 4) {
-		if (READ_ONCE(dirty[word]) | READ_ONCE(dirty[word + 1]) |
-		    READ_ONCE(dirty[word + 2]) | READ_ONCE(dirty[word + 3]) |
-		    carry[word] | carry[word + 1] | carry[word + 2] |
-		    carry[word + 3])
-			break;
-	}
-	while (word < end && !(READ_ONCE(dirty[word]) | carry[word]))
-		word++;
-	return word;
+static void leave_chunk(struct mf_track *track, u64 word)
+{
+	unsigned long left = 0;
+	u64 i;
+
+	word = round_down(word, MF_CLEAN_WORDS);
+	for (i = word; i < word + MF_CLEAN_WORDS; i++)
+		left |= READ_ONCE(track->dirty[i]) | track->carry[i];
+	if (left)
+		touch(track, word / MF_CLEAN_WORDS);
 }
 
 /**
@@ -404,7 +445,8 @@ int mf_track_harvest(struct mf_ram *ram, struct mf_track *track, u64 start,
 		u64 chunk_end;
 		unsigned long last = ~0UL;
 
-		word = next_dirty(track, word, end);
+		word = next_touched(track, word * BITS_PER_LONG,
+				    end * BITS_PER_LONG) / BITS_PER_LONG;
 		if (word == end)
 			break;
 		if (signal_pending(current))
@@ -413,7 +455,9 @@ int mf_track_harvest(struct mf_ram *ram, struct mf_track *track, u64 start,
 				  MF_CLEAN_WORDS);
 		if (chunk_end == end && stop % BITS_PER_LONG)
 			last = GENMASK(stop % BITS_PER_LONG - 1, 0);
+		take_chunk(track, word);
 		harvest_chunk(ram, track, word, chunk_end, last, harvest);
+		leave_chunk(track, word);
 		word = chunk_end;
 		cond_resched();
 	}

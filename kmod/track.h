@@ -21,6 +21,8 @@ struct mf_ram;
  * @dirty: one bit for a page; set by writers at any time, taken by harvest
  * @carry: pages that a device might still be writing; START sets the first
  *	ones, harvest changes them and PEEK looks, never two at a time
+ * @touched: one bit for MF_CLEAN_CHUNK pages: some of their bits are set above,
+ *	or may be. Nearly all of a big guest is clean: harvest looks no further
  *
  * @hot: NULL, or pages that KVM's log has: harvest leaves them writable, hence
  *	dirty, and forgets the bit
@@ -38,6 +40,7 @@ struct mf_track {
 	struct mf_clean *clean;
 	unsigned long *dirty;
 	unsigned long *carry;
+	unsigned long *touched;
 	unsigned long *hot;
 	unsigned long *kept;
 	u64 kept_pages;
