@@ -37,7 +37,11 @@ asm(".pushsection .rodata\n"
 	"	shrl $5, %ecx\n"
 	"	andl %edx, %ecx\n"
 	"	movl %ebx, (%edi, %ecx)\n"
-	"	decl %esi\n"
+	"	movl %eax, %ecx\n"
+	"	jecxz 3f\n"
+	"2:	decl %ecx\n"
+	"	jnz 2b\n"
+	"3:	decl %esi\n"
 	"	jnz 1b\n"
 	"	hlt\n"
 	"mf_guest_code_end:\n"
@@ -207,15 +211,22 @@ int mf_guest_load(struct mf_guest *guest, size_t offset, __u32 *value)
 	return rc;
 }
 
-int mf_guest_scatter(struct mf_guest *guest, size_t offset, size_t bytes,
-		     __u32 count, __u32 seed)
+int mf_guest_work(struct mf_guest *guest, size_t offset, size_t bytes,
+		  __u32 count, __u32 seed, __u32 between)
 {
 	struct kvm_regs regs = {
 		.rdi = MF_GUEST_RAM + offset,
 		.rdx = (bytes - 1) & ~3UL,
 		.rbx = seed,
 		.rsi = count,
+		.rax = between / 2,
 	};
 
 	return run(guest, mf_guest_code_scatter, &regs);
+}
+
+int mf_guest_scatter(struct mf_guest *guest, size_t offset, size_t bytes,
+		     __u32 count, __u32 seed)
+{
+	return mf_guest_work(guest, offset, bytes, count, seed, 0);
 }

@@ -50,5 +50,8 @@ int mf_guest_load(struct mf_guest *guest, size_t offset, __u32 *value);
 /* @count stores in pseudo-random words of @bytes, a power of two, at @offset. */
 int mf_guest_scatter(struct mf_guest *guest, size_t offset, size_t bytes,
 		     __u32 count, __u32 seed);
+/* The same, with @between instructions between one store and the next. */
+int mf_guest_work(struct mf_guest *guest, size_t offset, size_t bytes,
+		  __u32 count, __u32 seed, __u32 between);
 
 #endif

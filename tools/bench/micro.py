@@ -32,7 +32,7 @@ def measure(kernel, programs, say):
     """All samples of these programs on a kernel."""
     taken = {}
     with Bed(kernel, name="bench") as bed:
-        host = bed.host("a", mem=1536, icount=True)
+        host = bed.host("a", mem=2816, icount=True)
         for program in programs:
             say(f"{program} on Linux {kernel}")
             result = host.run(os.path.join(OUTPUT, program), timeout=TIMEOUT)

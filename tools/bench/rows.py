@@ -75,12 +75,17 @@ ROWS = [
         X, 0.3, "track.clean.kvm", "track.clean.get"),
     Row("track", "track-clean-manual", "... with manual protection", X, None,
         "track.clean.kvm", "track.clean.manual"),
-    *(Row("track", f"track-{rate}-{by}{what}",
-          f"guest that writes {much}, {by}: {text}", N if not what else "faults", None,
-          f"track.{rate}.{by}{what.replace('-', '.')}")
+    Row("track", "track-cold", "one store after long: KVM's log / QEMU's own logging", X, None,
+        "track.cold.kvm", "track.cold.qemu"),
+    *(Row("track", f"track-{rate}-{by}", f"guest that writes {much}, {by}: time for the same "
+          "work / untracked", X, None, f"track.{rate}.{by}", f"track.{rate}.none")
+      for rate, much in (("low", "little"), ("high", "much"))
+      for by in ("events", "kvm", "qemu")),
+    *(Row("track", f"track-{rate}-{by}-{what}", f"... {much}, {by}: faults {whose}",
+          "faults", None, f"track.{rate}.{by}.{what}")
       for rate, much in (("low", "little"), ("high", "much"))
       for by in ("none", "events", "kvm", "qemu")
-      for what, text in (("", "per store"), ("-faults", "of the page cache"))),
+      for what, whose in (("kvm", "of KVM"), ("faults", "of the page cache"))),
     Row("hash", "hash-xxh64", "XXH64, per page", N, 4000, "hash.xxh64"),
     Row("hash", "hash-zero", "zero test, per page", N, 700, "hash.zero"),
     Row("send", "send-run", "zero-copy send / write(2), pages in a run",
@@ -165,9 +170,14 @@ ROWS.append(Row("reuse", "reuse-lazy", "page cache of a shared disk, mean of idl
 # than a quarter does not hold. Deltas of pages belong here too.
 GB = "GB/s"
 ROWS += [
-    Row("native", "native-build", "store add: reading or XXH64, whichever gives less / reached",
-        X, 1.25, "native.bound", "native.build"),
-    Row("native", "native-build-speed", "store add, GB/s of a core", GB, None, "native.build"),
+    Row("native", "native-build", "store add, image on the disk: the disk or XXH64, whichever "
+        "gives less / reached", X, 1.25, "native.cold-bound", "native.cold"),
+    Row("native", "native-build-cached", "store add, image in the page cache: reading or XXH64, "
+        "whichever gives less / reached", X, 1.25, "native.bound", "native.build"),
+    Row("native", "native-build-speed", "store add, image on the disk, GB/s", GB, None,
+        "native.cold"),
+    Row("native", "native-build-cached-speed", "store add, image in the page cache, GB/s", GB,
+        None, "native.build"),
     Row("native", "native-sha256", "SHA-256: one long message / page by page", X, 1.25,
         "native.long", "native.sha256"),
     Row("native", "native-sha256-speed", "SHA-256 of pages, GB/s of a core", GB, None,
