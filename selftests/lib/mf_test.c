@@ -131,22 +131,11 @@ void *mf_map(int fd, size_t bytes, int prot)
 	return map;
 }
 
-int mf_vm_open(struct mf_vm *vm, size_t pages, const char *options)
+int mf_vm_session(struct mf_vm *vm)
 {
 	struct migrate_fast_add add;
 	int rc;
 
-	*vm = (struct mf_vm){ .pages = pages };
-	snprintf(vm->path, sizeof(vm->path), "%s/ram", MF_MNT);
-	rc = mf_mount(options);
-	if (rc)
-		return fprintf(stderr, "# mount mfram: %s\n", strerror(-rc)), rc;
-	vm->fd = mf_create(vm->path, pages * MF_PAGE);
-	if (vm->fd < 0)
-		return vm->fd;
-	vm->map = mf_map(vm->fd, pages * MF_PAGE, PROT_READ | PROT_WRITE);
-	if (!vm->map)
-		return complain("mmap %s", vm->path);
 	vm->session = mf_session();
 	if (vm->session < 0)
 		return vm->session;
@@ -160,6 +149,30 @@ int mf_vm_open(struct mf_vm *vm, size_t pages, const char *options)
 	if (vm->bitmap == MAP_FAILED)
 		return complain("mmap of the bitmap");
 	return 0;
+}
+
+void mf_vm_leave(struct mf_vm *vm)
+{
+	munmap(vm->bitmap, vm->bitmap_bytes);
+	close(vm->session);
+}
+
+int mf_vm_open(struct mf_vm *vm, size_t pages, const char *options)
+{
+	int rc;
+
+	*vm = (struct mf_vm){ .pages = pages };
+	snprintf(vm->path, sizeof(vm->path), "%s/ram", MF_MNT);
+	rc = mf_mount(options);
+	if (rc)
+		return fprintf(stderr, "# mount mfram: %s\n", strerror(-rc)), rc;
+	vm->fd = mf_create(vm->path, pages * MF_PAGE);
+	if (vm->fd < 0)
+		return vm->fd;
+	vm->map = mf_map(vm->fd, pages * MF_PAGE, PROT_READ | PROT_WRITE);
+	if (!vm->map)
+		return complain("mmap %s", vm->path);
+	return mf_vm_session(vm);
 }
 
 void mf_vm_close(struct mf_vm *vm)

@@ -81,6 +81,9 @@ void *mf_map(int fd, size_t bytes, int prot);
 /* Mount, create, map, open a session, add. Tracking is not started. */
 int mf_vm_open(struct mf_vm *vm, size_t pages, const char *options);
 void mf_vm_close(struct mf_vm *vm);
+/* Leave the session, and open another one for the same file. */
+void mf_vm_leave(struct mf_vm *vm);
+int mf_vm_session(struct mf_vm *vm);
 /* In a memory control group of its own, so that it can be swapped out. */
 int mf_vm_open_grouped(struct mf_vm *vm, size_t pages, const char *options);
 void mf_vm_close_grouped(struct mf_vm *vm);

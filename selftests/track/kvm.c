@@ -4,42 +4,15 @@
  * and nothing is lost by that, whatever others do with the log.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/kvm.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "fixture.h"
-#include "mf_guest.h"
+#include "kvm.h"
 
 /* The slot of the RAM file; see mf_guest.c. */
 #define SLOT	1
-
-/* 0, -ENODEV without KVM, or -errno. */
-static int enter(struct mf_vm *vm, struct mf_guest *guest)
-{
-	return mf_guest_open(guest, vm->map, PAGES * MF_PAGE);
-}
-
-static int attach(struct mf_vm *vm, int fd, struct migrate_fast_kvm *kvm)
-{
-	*kvm = (struct migrate_fast_kvm) { .fd = fd };
-	return mf_ioctl(vm->session, MIGRATE_FAST_KVM, kvm);
-}
-
-static struct migrate_fast_kvm tell(struct mf_vm *vm)
-{
-	struct migrate_fast_kvm kvm;
-
-	if (attach(vm, -1, &kvm))
-		kvm.state = -1;
-	return kvm;
-}
 
 static int set_slot(struct mf_guest *guest, struct mf_vm *vm, size_t bytes,
 		    __u32 flags)
@@ -79,16 +52,6 @@ static __u64 harvest_clean(struct mf_vm *vm)
 	vm->carried = harvest.carried;
 	return harvest.dirty;
 }
-
-#define ENTER(_guest, _kvm) do {					\
-	int _rc = enter(&self->vm, _guest);				\
-									\
-	if (_rc == -ENODEV)						\
-		SKIP(return, "no KVM on this host");			\
-	ASSERT_EQ(0, _rc);						\
-	ASSERT_EQ(0, attach(&self->vm, (_guest)->vm, _kvm));		\
-	ASSERT_EQ(MIGRATE_FAST_KVM_USED, (_kvm)->state);		\
-} while (0)
 
 TEST_F(track, kvm_hot_pages_stay_writable)
 {
@@ -197,11 +160,9 @@ TEST_F(track, kvm_the_log_of_others)
 {
 	struct migrate_fast_kvm kvm;
 	struct mf_guest guest;
-	int i, rc = enter(&self->vm, &guest);
+	int i;
 
-	if (rc == -ENODEV)
-		SKIP(return, "no KVM on this host");
-	ASSERT_EQ(0, rc);
+	ENTER_ONLY(&guest);
 	ASSERT_EQ(0, set_slot(&guest, &self->vm, PAGES * MF_PAGE,
 			      KVM_MEM_LOG_DIRTY_PAGES));
 	ASSERT_EQ(0, attach(&self->vm, guest.vm, &kvm));
@@ -311,61 +272,6 @@ TEST_F(track, kvm_what_is_wrong)
 	EXPECT_EQ(-EEXIST, attach(&self->vm, guest.vm, &kvm));
 	mf_guest_close(&guest);
 	close(fd);
-}
-
-/* The guest of another process, which is killed. */
-TEST_F(track, kvm_the_vmm_dies)
-{
-	int tell_us[2], order[2], word[2], fd;
-	struct migrate_fast_kvm kvm;
-	struct mf_guest guest;
-	long users = mf_users();
-	unsigned long long end;
-	pid_t pid;
-
-	ASSERT_EQ(0, pipe(tell_us));
-	ASSERT_EQ(0, pipe(order));
-	pid = fork();
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		word[0] = enter(&self->vm, &guest);
-		word[1] = guest.vm;
-		while (write(tell_us[1], word, sizeof(word)) == sizeof(word) &&
-		       read(order[0], word, 1) == 1)
-			word[0] = mf_guest_store(&guest, 9 * MF_PAGE, 1);
-		_exit(1);
-	}
-	ASSERT_EQ(sizeof(word), read(tell_us[0], word, sizeof(word)));
-	if (word[0] == -ENODEV) {
-		kill(pid, SIGKILL);
-		mf_wait(pid);
-		SKIP(return, "no KVM on this host");
-	}
-	ASSERT_EQ(0, word[0]);
-	fd = syscall(SYS_pidfd_getfd, syscall(SYS_pidfd_open, pid, 0), word[1],
-		     0);
-	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, attach(&self->vm, fd, &kvm));
-	EXPECT_EQ(MIGRATE_FAST_KVM_USED, kvm.state);
-	EXPECT_EQ(1, kvm.slots);
-	close(fd);
-	ASSERT_EQ(1, write(order[1], "x", 1));
-	ASSERT_EQ(sizeof(word), read(tell_us[0], word, sizeof(word)));
-	ASSERT_EQ(0, word[0]);
-	EXPECT_STREQ("9", mf_harvest(&self->vm));
-	EXPECT_EQ(1, self->vm.carried);
-	kill(pid, SIGKILL);
-	mf_wait(pid);
-	end = mf_ms() + MF_PATIENCE_MS;
-	while (tell(&self->vm).state != MIGRATE_FAST_KVM_GONE &&
-	       mf_ms() < end)
-		usleep(10000);
-	EXPECT_EQ(MIGRATE_FAST_KVM_GONE, tell(&self->vm).state);
-	EXPECT_STREQ("9", mf_harvest(&self->vm));
-	EXPECT_STREQ("", mf_harvest(&self->vm));
-	mf_page(&self->vm, 10)[0] = 1;
-	EXPECT_STREQ("10", mf_harvest(&self->vm));
-	EXPECT_EQ(users, mf_users_settled(users));
 }
 
 TEST_HARNESS_MAIN
