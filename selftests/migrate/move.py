@@ -472,10 +472,10 @@ def discard(guest):
 class Scenario:
     """What the scripts share: two hosts with a shaped link, results, kernel logs."""
 
-    def __init__(self, bed, rate="200mbit", mem=1024):
+    def __init__(self, bed, rate="200mbit", mem=1024, disk=None):
         self.bed = bed
         self.tests = Tests()
-        self.a, self.b = bed.pair(mem=mem)
+        self.a, self.b = bed.pair(mem=mem, disk=disk)
         self.rate = rate
         bed.rate(rate)
         self.tests.note(f"hosts ready after {self.b.boot_seconds:.1f} s")
