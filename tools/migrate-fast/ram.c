@@ -195,19 +195,14 @@ static void survey_state(struct vm *vm, struct problems *problems)
 	}
 }
 
-int vm_survey(struct vm *vm, struct problems *problems)
+static void survey_migration(struct vm *vm, struct problems *problems)
 {
 	static const char *const idle[] = {
 		"none", "completed", "failed", "cancelled",
 	};
 	bool busy = true;
-	unsigned int i, j;
+	unsigned int i;
 
-	if (!vm->handed_over)
-		survey_state(vm, problems);
-	if (!vm->has_ignore_shared)
-		problem(problems, "QEMU %d.%d.%d has no capability x-ignore-shared: QEMU 7.2 or newer is needed",
-			vm->major, vm->minor, vm->micro);
 	for (i = 0; i < sizeof(idle) / sizeof(idle[0]); i++)
 		busy = busy && strcmp(vm->busy, idle[i]);
 	if (busy)
@@ -216,6 +211,32 @@ int vm_survey(struct vm *vm, struct problems *problems)
 	if (vm->blocked)
 		problem(problems, "QEMU says that this VM cannot be migrated: %s",
 			vm->blocked);
+}
+
+int vm_survey_again(struct vm *vm, struct problems *problems)
+{
+	uint64_t plugged = vm->plugged;
+
+	if (vm_query_again(vm))
+		return -1;
+	survey_migration(vm, problems);
+	if (vm->plugged != plugged)
+		problem(problems, "%llu MiB of memory are plugged into the VM, where there were %llu when its migration began: start the destination's QEMU with what it has by now, and migrate again",
+			(unsigned long long)vm->plugged >> 20,
+			(unsigned long long)plugged >> 20);
+	return 0;
+}
+
+int vm_survey(struct vm *vm, struct problems *problems)
+{
+	unsigned int i, j;
+
+	if (!vm->handed_over)
+		survey_state(vm, problems);
+	if (!vm->has_ignore_shared)
+		problem(problems, "QEMU %d.%d.%d has no capability x-ignore-shared: QEMU 7.2 or newer is needed",
+			vm->major, vm->minor, vm->micro);
+	survey_migration(vm, problems);
 	if (!vm->rams)
 		problem(problems, "the VM has no RAM backend: use -object memory-backend-file and -machine memory-backend=");
 	if (vm->rams > MIGRATE_FAST_MAX_RAM)

@@ -70,20 +70,18 @@ static int track(struct vm *vm)
 	return 0;
 }
 
-/* Whoever kills us must find the guard, which puts them back. */
-static int set_capabilities(struct sender *sender)
+/*
+ * Whoever kills us must find the guard, which puts capabilities back. They are
+ * set when all is copied: what QEMU would save by itself before, for whoever
+ * asks for it, must have its memory.
+ */
+static int plan_capabilities(struct sender *sender)
 {
-	struct vm *vm = &sender->vm;
-	json_t *plan = vm_plan_capabilities(vm);
-
-	if (!plan)
+	sender->capabilities = vm_plan_capabilities(&sender->vm);
+	if (!sender->capabilities)
 		return -1;
-	if (guard_start(&sender->guard, vm, sender->options->to,
-			sender->session)) {
-		json_decref(plan);
-		return -1;
-	}
-	return vm_set_capabilities(vm, plan);
+	return guard_start(&sender->guard, &sender->vm, sender->options->to,
+			   sender->session);
 }
 
 static int migrate(struct sender *sender)
@@ -113,7 +111,7 @@ static int migrate(struct sender *sender)
 	 * there need wait.
 	 */
 	if (track(vm) || tracker_begin(vm, options->source, (pid_t)options->pid) ||
-	    greet(sender) || set_capabilities(sender))
+	    greet(sender) || plan_capabilities(sender))
 		return -1;
 	pages_init(&sender->pager, vm, &sender->conn, &sender->progress,
 		   sender->options->compress);
@@ -227,6 +225,7 @@ int cmd_send(const struct options *options)
 	if (sender.pager.vm)
 		pages_free(&sender.pager);
 	devstate_close(&sender.devstate, &sender.vm);
+	json_decref(sender.capabilities);
 	vm_close(&sender.vm);
 	json_decref(sender.welcome);
 	free(sender.differ_digests);

@@ -26,6 +26,7 @@ struct sender {
 	struct rate rate;
 	struct devstate devstate;
 	struct guard guard;
+	json_t *capabilities;		/* to be set before the VM stops */
 	struct refer refer;
 	struct throttle throttle;
 	struct supply supply;

@@ -194,6 +194,14 @@ int switchover_prepare(struct sender *sender)
 	       devstate_open(&sender->devstate, &sender->vm) ? -1 : 0;
 }
 
+static int set_capabilities(struct sender *sender)
+{
+	json_t *plan = sender->capabilities;
+
+	sender->capabilities = NULL;
+	return vm_set_capabilities(&sender->vm, plan);
+}
+
 int switchover(struct sender *sender)
 {
 	struct conn *conn = &sender->conn;
@@ -201,7 +209,8 @@ int switchover(struct sender *sender)
 
 	progress_phase(&sender->progress, "preparing");
 	if (loop_until(is_ready, sender, 0) ||
-	    (sender->split && supply_connect(sender)))
+	    (sender->split && supply_connect(sender)) ||
+	    vm_need_same(&sender->vm) || set_capabilities(sender))
 		return -1;
 	sender->stats.copy_ms = ms_since(sender->stats.started);
 	progress_phase(&sender->progress, "stopping");

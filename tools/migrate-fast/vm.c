@@ -159,12 +159,28 @@ static int query_migrate(struct vm *vm)
 		return -1;
 	reason = json_string_value(json_array_get(
 			json_object_get(reply, "blocked-reasons"), 0));
-	if (reason)
-		vm->blocked = need(strdup(reason));
+	free(vm->blocked);
+	vm->blocked = reason ? need(strdup(reason)) : NULL;
 	status = json_string_value(json_object_get(reply, "status"));
 	snprintf(vm->busy, sizeof(vm->busy), "%s", status ? status : "none");
 	json_decref(reply);
 	return 0;
+}
+
+static int query_plugged(struct vm *vm)
+{
+	json_t *reply = qmp_call(&vm->qmp, "query-memory-size-summary", NULL,
+				 QMP_MS);
+
+	vm->plugged = (uint64_t)json_integer_value(
+			json_object_get(reply, "plugged-memory"));
+	json_decref(reply);
+	return reply ? 0 : -1;
+}
+
+int vm_query_again(struct vm *vm)
+{
+	return query_migrate(vm) || query_plugged(vm) ? -1 : 0;
 }
 
 static void on_event(struct qmp *qmp, const char *name, const json_t *data)
@@ -228,7 +244,7 @@ int vm_open(struct vm *vm, const char *qmp_path, bool incoming)
 	vm->incoming = incoming;
 	vm->session = -1;
 	if (vm_attach(vm, qmp_path, QMP_GREETING_MS) || query_machine(vm) ||
-	    vm_query_status(vm) || query_ram(vm) || query_migrate(vm) ||
+	    vm_query_status(vm) || query_ram(vm) || vm_query_again(vm) ||
 	    query_capabilities(vm, &list))
 		return -1;
 	json_decref(list);
@@ -293,10 +309,12 @@ json_t *vm_plan_capabilities(struct vm *vm)
 		     vm->qmp.path);
 		return NULL;
 	}
-	if (!vm->caps_before)
+	if (!vm->caps_before) {
 		vm->caps_before = before;
-	else
+		vm->caps_untouched = true;
+	} else {
 		json_decref(before);
+	}
 	return set;
 }
 
@@ -304,6 +322,7 @@ int vm_set_capabilities(struct vm *vm, json_t *plan)
 {
 	if (!plan)
 		return -1;
+	vm->caps_untouched = false;
 	return qmp_do(&vm->qmp, "migrate-set-capabilities",
 		      json_pack("{s:o}", "capabilities", plan));
 }
@@ -317,7 +336,7 @@ json_int_t vm_start_restoring(struct vm *vm)
 	json_t *before = vm->caps_before;
 
 	vm->caps_before = NULL;
-	if (!before || vm->qmp.gone) {
+	if (!before || vm->caps_untouched || vm->qmp.gone) {
 		json_decref(before);
 		return 0;
 	}
@@ -509,13 +528,14 @@ uint64_t vm_allocated(const struct vm *vm)
 	return bytes;
 }
 
-int vm_need_ready(struct vm *vm)
+static int need_none(struct vm *vm, int (*survey)(struct vm *vm,
+						  struct problems *problems))
 {
 	struct problems problems = { 0 };
 	unsigned int i;
 	int ret = 0;
 
-	if (vm_survey(vm, &problems))
+	if (survey(vm, &problems))
 		return -1;
 	for (i = 1; i < problems.n; i++)
 		note("%s", problems.text[i]);
@@ -523,6 +543,16 @@ int vm_need_ready(struct vm *vm)
 		ret = fail("%s", problems.text[0]);
 	problems_free(&problems);
 	return ret;
+}
+
+int vm_need_ready(struct vm *vm)
+{
+	return need_none(vm, vm_survey);
+}
+
+int vm_need_same(struct vm *vm)
+{
+	return need_none(vm, vm_survey_again);
 }
 
 void problem(struct problems *problems, const char *format, ...)

@@ -46,6 +46,8 @@ struct vm {
 	struct ram *ram;
 	unsigned int rams;
 	json_t *caps_before;	/* capabilities to put back, or NULL */
+	bool caps_untouched;	/* they are still so */
+	uint64_t plugged;	/* bytes of memory that was plugged in */
 	char busy[32];		/* status of a migration of QEMU's own */
 	char *blocked;		/* why QEMU says that it cannot migrate */
 	enum vm_migration migration;
@@ -91,6 +93,10 @@ bool vm_migration_is_over(void *vm);
 int vm_survey(struct vm *vm, struct problems *problems);
 /* vm_survey(), and failure if there is any problem. */
 int vm_need_ready(struct vm *vm);
+/* What others may have done to it since then, likewise: asks QEMU again. */
+int vm_need_same(struct vm *vm);
+int vm_survey_again(struct vm *vm, struct problems *problems);
+int vm_query_again(struct vm *vm);
 /* Opens a session of the module and adds the RAM files. */
 int vm_open_session(struct vm *vm, uint64_t features);
 void vm_close_session(struct vm *vm);

@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""What else is done to a VM by its QEMU while it is being moved.
+
+Between two rounds somebody takes a picture of its screen, resets it, plugs memory in, or
+has QEMU migrate it. Nothing is lost, or the move is refused, by a message that tells what is
+in the way, and the VM stays.
+"""
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# pylint: disable=wrong-import-position
+from migrate.move import FAILED, HOLD, MODES, Move, Scenario, Work, hooks, must_answer
+from vm import Bed
+
+ROUNDS = 4
+PICTURE, STATE = "/run/screen.ppm", "/run/state"
+# Memory can be plugged in, and there is a screen.
+EXTRA = ("-m", "256,slots=2,maxmem=1G", "-device", "VGA,romfile=")
+
+
+class Vmm(Scenario):
+    def __init__(self, bed):
+        super().__init__(bed)
+        self.vm = self.guest(extra=EXTRA)
+        self.work = Work(self.vm, "writer 16 hot=1 rate=500")
+
+    @staticmethod
+    def disturbed(vm, twin, do=None, **options):
+        """A Move, between the second and third round of which do(vm) is called."""
+        options["args"] = [*MODES["precopy"], "--max-rounds", ROUNDS]
+        move = Move(vm, twin, send_env=hooks(round=HOLD), **options)
+        for number in range(1, ROUNDS + 1):
+            if not move.send.ends_round(number):
+                break
+            if number == 2:
+                do(vm)
+            time.sleep(2)
+            move.send.release()
+        return move
+
+    def moves(self, do):
+        """In spite of that. What has told which pages were written."""
+        result, move = self.cross(start=self.disturbed, do=do)
+        self.tell(result)
+        self.note(f"source {result['source']}")
+        must_answer(self.vm, 300)
+        self.work.guest = self.vm
+        move.nothing_left()
+        return result["source"]["used"]
+
+    def picture(self):
+        def do(vm):
+            vm.qmp("screendump", filename=PICTURE)
+            assert vm.host.run(f"head -c 2 {PICTURE}").out == "P6"
+        used = self.moves(do)
+        assert used == "kvm", used
+        self.work.verify()
+
+    @staticmethod
+    def migrate(vm, bandwidth):
+        vm.qmp("migrate-set-parameters", **{"max-bandwidth": bandwidth})
+        vm.qmp("migrate", uri=f"exec:cat >{STATE}")
+
+    def cancelled(self):
+        def do(vm):
+            self.migrate(vm, 1 << 20)
+            time.sleep(2)
+            vm.qmp("migrate_cancel")
+            self.wait_migration(vm, "cancelled")
+        used = self.moves(do)
+        assert "QEMU has begun" in used, used
+        self.work.verify()
+
+    @staticmethod
+    def wait_migration(vm, status, timeout=120):
+        end = time.monotonic() + timeout
+        while vm.qmp("query-migrate")["status"] != status:
+            assert time.monotonic() < end, vm.qmp("query-migrate")
+            time.sleep(0.2)
+
+    def under_way(self, twin):
+        """It would not end before the VM is to be stopped."""
+        move = self.disturbed(self.vm, twin, do=lambda vm: self.migrate(vm, 1 << 20))
+        move.failed("migrating already", "migrate_cancel")
+        self.vm.qmp("migrate_cancel")
+        self.wait_migration(self.vm, "cancelled")
+        assert "x-ignore-shared" not in self.vm.capabilities()
+        self.work.verify()
+
+    def completed(self, twin):
+        """What QEMU has saved for somebody else is whole, and it has stopped the VM for that."""
+        def do(vm):
+            self.migrate(vm, 1 << 30)
+            self.wait_migration(vm, "completed")
+        move = self.disturbed(self.vm, twin, do=do)
+        assert move.send.wait() == FAILED, move.text()
+        move.says(move.send, ["postmigrate", "left as it is"])
+        move.never_ran()
+        size = int(self.vm.host.run(f"stat -c %s {STATE}; rm {STATE}").out)
+        assert size > 20 << 20, f"QEMU has saved {size} bytes"
+        self.vm.qmp("cont")
+        must_answer(self.vm)
+        self.work.verify()
+
+    def reset(self):
+        def do(vm):
+            vm.qmp("set-action", reboot="reset")
+            vm.qmp("system_reset")
+        self.moves(do)
+        self.work = Work(self.vm, "writer 16 hot=1 rate=500")
+
+    def plugged(self, twin):
+        """The destination's QEMU has no place for it."""
+        def do(vm):
+            vm.qmp("object-add", **{"qom-type": "memory-backend-ram", "id": "mem1",
+                                    "size": 128 << 20})
+            vm.qmp("device_add", driver="pc-dimm", id="dimm1", memdev="mem1")
+        move = self.disturbed(self.vm, twin, do=do)
+        move.failed("128 MiB", "plugged")
+        self.work.verify()
+
+    def run(self):
+        for case in (self.picture, self.cancelled, self.reset):
+            with self.test(case.__name__):
+                case()
+        for case in (self.under_way, self.completed, self.plugged):
+            with self.twin_test(case.__name__.replace("_", " ")) as twin:
+                case(twin)
+        return self.tests.finish()
+
+
+def main():
+    with Bed(name="vmm") as bed:
+        return Vmm(bed).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
