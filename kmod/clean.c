@@ -26,7 +26,6 @@
  * lock while holding another of the same file with a higher index.
  */
 #include <linux/bitmap.h>
-#include <linux/pagevec.h>
 #include <linux/rmap.h>
 #include <linux/slab.h>
 

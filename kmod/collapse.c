@@ -239,6 +239,8 @@ void mf_collapse_setup(struct mf_collapse *collapse, struct file *shmem)
 
 int mf_collapse_init(void)
 {
+	if (WARN_ON_ONCE(!mf_heeds_dontexpand()))
+		return -EOPNOTSUPP;
 	restore_queue = alloc_workqueue("migrate_fast", WQ_UNBOUND, 0);
 	return restore_queue ? 0 : -ENOMEM;
 }

@@ -5,7 +5,6 @@
 #ifndef MF_KVM_H
 #define MF_KVM_H
 
-#include <linux/kconfig.h>
 #include <linux/types.h>
 
 struct file;
@@ -14,7 +13,7 @@ struct mf_ram;
 struct mf_session;
 struct migrate_fast_kvm;
 
-#if IS_ENABLED(CONFIG_KVM) && IS_ENABLED(CONFIG_KPROBES)
+#ifdef MF_KVM
 struct mf_kvm *mf_kvm_attach(struct mf_session *session, struct file *file);
 void mf_kvm_detach(struct mf_kvm *kvm);
 void mf_kvm_take(struct mf_kvm *kvm, struct mf_session *session,

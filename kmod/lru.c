@@ -14,10 +14,10 @@
 #include <linux/gfp.h>
 #include <linux/jiffies.h>
 #include <linux/mm.h>
-#include <linux/pagevec.h>
 #include <linux/percpu.h>
 #include <linux/workqueue.h>
 
+#include "compat/mm.h"
 #include "lru.h"
 
 /* How long to wait for CPUs that do not come to it. */

@@ -296,5 +296,5 @@ int mf_map_mmap(struct mf_ram *ram, struct vm_area_struct *vma)
 {
 	vma_set_file(vma, ram->shmem);
 	/* Ends in mf_map_adopt(). */
-	return call_mmap(ram->shmem, vma);
+	return ram->shmem->f_op->mmap(ram->shmem, vma);
 }

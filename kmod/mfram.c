@@ -115,9 +115,8 @@ static int mfram_mknod(struct mf_idmap *idmap, struct inode *dir,
 			return err;
 		}
 	}
-	d_instantiate(dentry, inode);
-	/* Held until it is unlinked: the directory lives in the dcache. */
-	dget(dentry);
+	/* Until it is unlinked: the directory lives in the dcache. */
+	mf_d_persist(dentry, inode);
 	mf_inode_touch(dir);
 	return 0;
 }
@@ -128,14 +127,14 @@ static int mfram_create(struct mf_idmap *idmap, struct inode *dir,
 	return mfram_mknod(idmap, dir, dentry, mode | S_IFREG);
 }
 
-static int mfram_mkdir(struct mf_idmap *idmap, struct inode *dir,
-		       struct dentry *dentry, umode_t mode)
+static mf_mkdir_ret mfram_mkdir(struct mf_idmap *idmap, struct inode *dir,
+				struct dentry *dentry, umode_t mode)
 {
 	int err = mfram_mknod(idmap, dir, dentry, mode | S_IFDIR);
 
 	if (!err)
 		inc_nlink(dir);
-	return err;
+	return MF_MKDIR_RET(err);
 }
 
 static int mfram_tmpfile(struct mf_idmap *idmap, struct inode *dir,
@@ -207,7 +206,7 @@ static int mfram_show_options(struct seq_file *seq, struct dentry *root)
 
 static const struct super_operations mfram_sops = {
 	.statfs		= mfram_statfs,
-	.drop_inode	= generic_delete_inode,
+	.drop_inode	= mf_drop_inode,
 	.evict_inode	= mfram_evict_inode,
 	.show_options	= mfram_show_options,
 };
@@ -217,7 +216,7 @@ static const struct super_operations mfram_sops = {
 static int set_backing_option(struct fs_context *fc, struct fs_context *tmpfs,
 			      const char *key, const char *value)
 {
-	int err = vfs_parse_fs_string(tmpfs, key, value, strlen(value));
+	int err = mf_parse_fs_string(tmpfs, key, value);
 
 	if (err)
 		errorf(fc, "mfram: bad value for %s: '%s'", key, value);
@@ -257,7 +256,7 @@ static int resize_backing(struct fs_context *fc, struct vfsmount *backing,
 	struct fs_context *tmpfs;
 	int err;
 
-	tmpfs = fs_context_for_reconfigure(backing->mnt_root, 0, 0);
+	tmpfs = mf_context_to_reconfigure(backing->mnt_root);
 	if (IS_ERR(tmpfs))
 		return PTR_ERR(tmpfs);
 	err = set_backing_option(fc, tmpfs, "size", size);
@@ -402,7 +401,7 @@ static void mfram_kill_sb(struct super_block *sb)
 {
 	struct mfram_options *opts = sb->s_fs_info;
 
-	kill_litter_super(sb);
+	mf_kill_super(sb);
 	/* Mappings that are left keep the backing mount by themselves. */
 	free_options(opts);
 }

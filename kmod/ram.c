@@ -86,7 +86,7 @@ static long backing_fallocate(struct file *shmem, int mode, loff_t offset,
 static int backing_mmap(struct file *shmem, struct vm_area_struct *vma)
 {
 	struct mf_ram *ram = shmem->private_data;
-	int err = ram->shmem_fops->mmap(shmem, vma);
+	int err = mf_shmem_mmap(ram->shmem_fops, shmem, vma);
 
 	if (!err)
 		mf_map_adopt(vma);
@@ -142,7 +142,7 @@ static void make_backing_ops(const struct file *shmem)
 	if (!backing_fops.owner) {
 		backing_fops = *shmem_fops;
 		backing_fops.owner = THIS_MODULE;
-		backing_fops.mmap = backing_mmap;
+		mf_set_mmap(&backing_fops, backing_mmap);
 		backing_fops.fallocate = backing_fallocate;
 		backing_fops.release = backing_release;
 		/* shmem's insists on its own methods; mremap comes by here. */
@@ -510,7 +510,7 @@ int mf_ram_attach(struct inode *inode, struct vfsmount *backing,
 
 	if (!ram)
 		return -ENOMEM;
-	shmem = shmem_file_setup_with_mnt(backing, name, 0, VM_NORESERVE);
+	shmem = mf_shmem_file(backing, name);
 	if (IS_ERR(shmem)) {
 		kfree(ram);
 		return PTR_ERR(shmem);

@@ -58,6 +58,60 @@ static inline void mf_inode_touch(struct inode *inode)
 #define mf_splice_read		generic_file_splice_read
 #endif
 
+/* What comes after 6.12, and is so in 7.2; it was not looked for in between. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
+#define mf_drop_inode		inode_just_drop
+#define mf_kill_super		kill_anon_super
+/* mkdir may return another dentry than it was given. */
+#define mf_mkdir_ret		struct dentry *
+#define MF_MKDIR_RET(err)	ERR_PTR(err)
+#else
+#define mf_drop_inode		generic_delete_inode
+#define mf_kill_super		kill_litter_super
+#define mf_mkdir_ret		int
+#define MF_MKDIR_RET(err)	(err)
+#endif
+
+/* @dentry is that of @inode, and stays until it is unlinked. */
+static inline void mf_d_persist(struct dentry *dentry, struct inode *inode)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
+	d_make_persistent(dentry, inode);
+#else
+	d_instantiate(dentry, inode);
+	dget(dentry);
+#endif
+}
+
+/* What changes the options of a mount; to be ended by put_fs_context(). */
+static inline struct fs_context *mf_context_to_reconfigure(struct dentry *root)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
+	struct super_block *sb = root->d_sb;
+	struct fs_context *fc = fs_context_for_mount(sb->s_type, SB_KERNMOUNT);
+
+	if (IS_ERR(fc))
+		return fc;
+	/* What is not exported any more would have done this at once. */
+	atomic_inc(&sb->s_active);
+	fc->root = dget(root);
+	fc->purpose = FS_CONTEXT_FOR_RECONFIGURE;
+	return fc;
+#else
+	return fs_context_for_reconfigure(root, 0, 0);
+#endif
+}
+
+static inline int mf_parse_fs_string(struct fs_context *fc, const char *key,
+				     const char *value)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
+	return vfs_parse_fs_string(fc, key, value);
+#else
+	return vfs_parse_fs_string(fc, key, value, strlen(value));
+#endif
+}
+
 /*
  * Write to @file from inside another filesystem's write. Older kernels leave
  * the freeze protection of the inner filesystem to the caller.

@@ -11,7 +11,14 @@
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/shmem_fs.h>
 #include <linux/version.h>
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
+#include <linux/folio_batch.h>
+#else
+#include <linux/pagevec.h>
+#endif
 
 /* The folio at @index with a reference, or NULL. */
 static inline struct folio *mf_filemap_get(struct address_space *mapping,
@@ -68,9 +75,50 @@ static inline void mf_fault_unlock(struct vm_fault *vmf)
 #endif
 }
 
-/* What collapse.c rests on. */
-static_assert(VM_NO_KHUGEPAGED & VM_DONTEXPAND,
-	      "this kernel collapses VM_DONTEXPAND mappings: see kmod/collapse.c");
+/* What collapse.c rests on: this kernel does not collapse such mappings. */
+static inline bool mf_heeds_dontexpand(void)
+{
+	return VM_NO_KHUGEPAGED & VM_DONTEXPAND;
+}
+
+/* A file of shmem on the mount @backing, as if by hand. */
+static inline struct file *mf_shmem_file(struct vfsmount *backing,
+					 const char *name)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
+	return shmem_file_setup_with_mnt(backing, name, 0,
+					 mk_vma_flags(VMA_NORESERVE_BIT));
+#else
+	return shmem_file_setup_with_mnt(backing, name, 0, VM_NORESERVE);
+#endif
+}
+
+/* Map it, by its own methods @shmem_fops, which are not @file's any more. */
+static inline int mf_shmem_mmap(const struct file_operations *shmem_fops,
+				struct file *file, struct vm_area_struct *vma)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
+	struct vm_area_desc desc;
+	int err;
+
+	compat_set_desc_from_vma(&desc, file, vma);
+	err = shmem_fops->mmap_prepare(&desc);
+	return err ? err : __compat_vma_mmap(&desc, vma);
+#else
+	return shmem_fops->mmap(file, vma);
+#endif
+}
+
+/* Of methods that were copied from shmem's: what maps is @mmap from now on. */
+static inline void mf_set_mmap(struct file_operations *fops,
+			       int (*mmap)(struct file *file,
+					   struct vm_area_struct *vma))
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
+	fops->mmap_prepare = NULL;
+#endif
+	fops->mmap = mmap;
+}
 
 /* Of the flags @mask those in @flags are set; mmap_lock is held for writing. */
 static inline void mf_vma_set_flags(struct vm_area_struct *vma,

@@ -211,8 +211,8 @@ static void clean(bool ours, bool manual, const char *name)
 	__u64 start;
 	int i;
 
-	bench_check(!mf_vm_open(&vm, CLEAN_PAGES, "huge=never"), "open");
-	bench_check(!fallocate(vm.ram, 0, 0, CLEAN_PAGES * MF_PAGE), "fill");
+	bench_check(!mf_vm_open(&vm, CLEAN_PAGES, "huge=never,size=90%"), "open");
+	bench_check(!fallocate(vm.fd, 0, 0, CLEAN_PAGES * MF_PAGE), "fill");
 	bench_check(!mf_guest_open(&guest, vm.map, CLEAN_PAGES * MF_PAGE),
 		    "guest");
 	if (ours) {
