@@ -142,7 +142,8 @@ static void make_backing_ops(const struct file *shmem)
 	if (!backing_fops.owner) {
 		backing_fops = *shmem_fops;
 		backing_fops.owner = THIS_MODULE;
-		mf_set_mmap(&backing_fops, backing_mmap);
+		mf_forget_mmap(&backing_fops);
+		backing_fops.mmap = backing_mmap;
 		backing_fops.fallocate = backing_fallocate;
 		backing_fops.release = backing_release;
 		/* shmem's insists on its own methods; mremap comes by here. */

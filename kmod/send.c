@@ -364,8 +364,8 @@ static int check_socket(struct socket *sock)
 	if (!sk || sock->type != SOCK_STREAM ||
 	    (sk->sk_family != AF_UNIX && !is_tcp(sk)))
 		return -EOPNOTSUPP;
-	/* TCP would say EPIPE, which is for a connection that is gone. */
-	if (sock->state == SS_UNCONNECTED)
+	/* It would say EPIPE, which is for a connection that is gone. */
+	if (is_tcp(sk) && sock->state == SS_UNCONNECTED)
 		return -ENOTCONN;
 	return 0;
 }

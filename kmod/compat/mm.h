@@ -109,16 +109,12 @@ static inline int mf_shmem_mmap(const struct file_operations *shmem_fops,
 #endif
 }
 
-/* Of methods that were copied from shmem's: what maps is @mmap from now on. */
-static inline void mf_set_mmap(struct file_operations *fops,
-			       int (*mmap)(struct file *file,
-					   struct vm_area_struct *vma))
-{
+/* Methods that were copied from shmem's, and get a way to map of their own. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
-	fops->mmap_prepare = NULL;
+#define mf_forget_mmap(fops)	((fops)->mmap_prepare = NULL)
+#else
+#define mf_forget_mmap(fops)	((fops)->mmap = NULL)
 #endif
-	fops->mmap = mmap;
-}
 
 /* Of the flags @mask those in @flags are set; mmap_lock is held for writing. */
 static inline void mf_vma_set_flags(struct vm_area_struct *vma,

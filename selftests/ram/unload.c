@@ -46,7 +46,7 @@ static int load(const char *path)
 /* build/selftests/ram/unload -> build/kmod-6.1/migrate_fast.ko */
 static void find_module(char *path, size_t size)
 {
-	const char *given = getenv("MF_MODULE");
+	const char *given = getenv("MF_MODULE"), *kernel = getenv("MF_KERNEL");
 	char self[256];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	int i;
@@ -58,8 +58,8 @@ static void find_module(char *path, size_t size)
 	self[n < 0 ? 0 : n] = '\0';
 	for (i = 0; i < 3 && strrchr(self, '/'); i++)
 		*strrchr(self, '/') = '\0';
-	snprintf(path, size, "%s/kmod-%d.%d/migrate_fast.ko", self,
-		 mf_kernel() / 1000, mf_kernel() % 1000);
+	snprintf(path, size, "%s/kmod-%s/migrate_fast.ko", self,
+		 kernel ? kernel : "6.1");
 }
 
 FIXTURE_SETUP(unload)
