@@ -13,6 +13,8 @@ top	 := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 build	 := $(top)/build
 vm	 := $(top)/selftests/vm
 KDIR	 ?= $(build)/kernel/$(KERNEL)/headers
+# The newest kernel wants a compiler of its own.
+kmake	 := $(if $(filter latest,$(KERNEL)),$(vm)/latest.sh make,$(MAKE) -C "$(KDIR)")
 kmod	 := $(build)/kmod-$(KERNEL)
 
 # What fails is seen better without what does not: V=1 shows the commands.
@@ -30,7 +32,7 @@ setup:				## install and download what is missing
 # kernels are built from one source: each gets a copy that holds links.
 module: setup			## build migrate_fast.ko into build/kmod-KERNEL
 	@$(top)/selftests/kmod.sh stage "$(kmod)"
-	@$(MAKE) -j"$$(nproc)" -C "$(KDIR)" M="$(kmod)" $(if $(W),W=$(W)) $(if $(C),C=$(C)) modules
+	@$(kmake) -j"$$(nproc)" M="$(kmod)" $(if $(W),W=$(W)) $(if $(C),C=$(C)) modules
 
 tools: setup			## build the tools into build/tools
 	@if [ -e tools/Makefile ]; then $(MAKE) $(quiet) -j"$$(nproc)" -C tools O="$(build)/tools"; fi
@@ -44,6 +46,15 @@ check: all			## run the tests once: TESTS="ram migrate/full" KERNEL=6.12
 
 check-all: every		## random tests often, on every kernel (hours)
 	@$(PYTHON) selftests/run --all $(TESTS)
+
+# All suites that ask the module itself, and a whole migration.
+debug	 := debug ram track fill hash send session async numa kill migrate/fast
+check-debug:			## the same with a kernel that looks for faults, built here
+	@$(MAKE) --no-print-directory all KERNEL=debug
+	@KERNEL=debug $(PYTHON) selftests/run $(or $(TESTS),$(debug))
+
+check-kernels: every		## the same on every kernel, and a table
+	@$(PYTHON) selftests/kernels $(TESTS)
 
 demo: all			## move a working guest between two emulated hosts
 	@$(PYTHON) selftests/demo/demo.py
@@ -73,5 +84,5 @@ help:
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1	/p' $(firstword $(MAKEFILE_LIST)) | \
 		expand -t 20
 
-.PHONY: all every setup module tools selftests check check-all demo bench lint install dkms \
-	clean help
+.PHONY: all every setup module tools selftests check check-all check-debug check-kernels \
+	demo bench lint install dkms clean help

@@ -51,6 +51,7 @@ class Bed:
                 for host in self.hosts:
                     if not host.stopped:
                         host.dmesg_check()
+                        host.leak_check()
         except Exception:
             self.failed = True
             raise

@@ -12,6 +12,8 @@ here=$(dirname "$(readlink -f "$0")")
 build=$(readlink -f "$here/../..")/build
 cache=${MF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/migrate-fast}
 codename=bookworm
+# Of the private apt.
+apt=$cache/apt
 me=${0##*/}
 
 die()
@@ -24,9 +26,9 @@ private_apt()
 {
 	local tool=$1
 	shift
-	"$tool" -qq -o "Dir::Etc::sourcelist=$cache/apt/sources.list" \
+	"$tool" -qq -o "Dir::Etc::sourcelist=$apt/sources.list" \
 		-o Dir::Etc::sourceparts=/nonexistent \
-		-o "Dir::State::lists=$cache/apt/lists" \
+		-o "Dir::State::lists=$apt/lists" \
 		-o "Dir::Cache::pkgcache=" -o "Dir::Cache::srcpkgcache=" \
 		-o APT::Sandbox::User=root "$@"
 }
@@ -65,9 +67,9 @@ lock_cache()
 
 apt_update()
 {
-	mkdir -p "$cache/apt/lists/partial"
-	sources_list > "$cache/apt/sources.list"
-	[ -s "$cache/apt/sources.list" ] ||
+	mkdir -p "$apt/lists/partial"
+	sources_list > "$apt/sources.list"
+	[ -s "$apt/sources.list" ] ||
 		die "no Debian $codename repository in this machine's apt configuration"
 	echo "$me: reading package lists" >&2
 	private_apt apt-get update >&2
@@ -90,5 +92,25 @@ fetch()
 				die "cannot download $package"
 		fi
 		echo "$cache/debs/$file"
+	done
+}
+
+# Names of those packages that one depends on which are like the pattern.
+depends_of()
+{
+	private_apt apt-cache depends "$1" | sed -n "s/^ *Depends: \\($2\\)\$/\\1/p"
+}
+
+# Files of a kernel's packages, whose names are read, into a folder: what hosts have no
+# use for is left out.
+unpack_kernel()
+{
+	local deb
+
+	while read -r deb; do
+		dpkg-deb --fsys-tarfile "$deb" |
+		tar -x -C "$1" --exclude=./usr/share --exclude='./boot/System.map*' \
+			--exclude='*/drivers/gpu' --exclude='*/drivers/media' \
+			--exclude='*/sound' --exclude='*/drivers/infiniband'
 	done
 }

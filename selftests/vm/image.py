@@ -31,6 +31,11 @@ def kernel_dir(kernel):
     return path
 
 
+def is_debug(kernel):
+    """It is the one that looks for faults, is slow, and takes more memory."""
+    return kernel == "debug"
+
+
 def kernel_release(kernel):
     with open(os.path.join(kernel_dir(kernel), "release"), encoding="ascii") as f:
         return f.read().strip()

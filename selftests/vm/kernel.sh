@@ -4,6 +4,8 @@
 # Download Debian kernel packages and unpack them under build/; see debian.sh.
 #
 # usage: kernel.sh image  KERNEL	-> build/kernel/KERNEL: image, modules, headers
+#        kernel.sh debug		-> build/kernel/debug: likewise, of one that is
+#					   built here, in the cache folder
 #        kernel.sh source KERNEL	-> build/kernel/source: kselftest, checkpatch
 #        kernel.sh tree   KERNEL FOLDER	-> FOLDER: what can be compiled of it (disk.py)
 set -euo pipefail
@@ -20,15 +22,10 @@ newest_image()
 	sort -V | tail -1
 }
 
-depends_of()
-{
-	private_apt apt-cache depends "$1" | sed -n "s/^ *Depends: \\($2\\)\$/\\1/p"
-}
-
 unpack_image()
 {
 	local kernel=$1 dest=$build/kernel/$1 tmp=$build/kernel/$1.tmp
-	local image release headers common deb
+	local image release headers common
 
 	[ ! -e "$dest/release" ] || return 0
 	lock_cache
@@ -44,12 +41,7 @@ unpack_image()
 	fetch "$image" "$headers" "$common" "$(depends_of "$headers" 'linux-kbuild-.*')" \
 		> "$tmp/debs"
 	echo "kernel.sh: unpacking Linux $release" >&2
-	while read -r deb; do
-		dpkg-deb --fsys-tarfile "$deb" |
-		tar -x -C "$tmp" --exclude=./usr/share --exclude='./boot/System.map*' \
-			--exclude='*/drivers/gpu' --exclude='*/drivers/media' \
-			--exclude='*/sound' --exclude='*/drivers/infiniband'
-	done < "$tmp/debs"
+	unpack_kernel "$tmp" < "$tmp/debs"
 
 	# The package's headers expect to live in /usr/src.
 	sed -i "s,^include /usr,include $dest/usr," "$tmp/usr/src/$headers/Makefile"
@@ -71,7 +63,7 @@ unpack_parts()
 	shift 2
 
 	lock_cache
-	[ -s "$cache/apt/sources.list" ] || apt_update
+	[ -s "$apt/sources.list" ] || apt_update
 	mkdir -p "$dest"
 	deb=$(fetch "$name")
 	echo "kernel.sh: unpacking parts of $name" >&2
@@ -95,9 +87,70 @@ unpack_source()
 	mv "$tmp" "$dest"
 }
 
+# A driver's registers, that nobody here needs, are a quarter of it.
+unpack_debug_source()
+{
+	local dest=$1 deb=$2 name=linux-source-6.1
+
+	[ ! -e "$dest/Makefile" ] || return 0
+	echo "kernel.sh: unpacking $name" >&2
+	mkdir -p "$dest.tmp"
+	dpkg-deb --fsys-tarfile "$deb" |
+	tar -xO "./usr/src/$name.tar.xz" |
+	xz -dc -T0 |
+	tar -x -C "$dest.tmp" --strip-components=1 \
+		--exclude="$name/drivers/gpu/drm/amd/include/asic_reg"
+	mv "$dest.tmp" "$dest"
+}
+
+# allnoconfig leaves out what something else does not allow: say so.
+configure_debug()
+{
+	local missing
+
+	make -s -C "$1" O="$2" KCONFIG_ALLCONFIG="$here/debug.config" allnoconfig >&2
+	missing=$(grep '^CONFIG_.*=[ym]' "$here/debug.config" | sort |
+		  comm -23 - <(sort "$2/.config"))
+	[ -z "$missing" ] || die "debug.config is not kept: $(echo "$missing" | xargs)"
+}
+
+# Built where it stays: a build knows its own path. What was interrupted goes on.
+build_debug()
+{
+	local dest=$build/kernel/debug deb key kept release
+
+	[ ! -e "$dest/release" ] || return 0
+	lock_cache
+	[ -s "$apt/sources.list" ] || apt_update
+	deb=$(fetch linux-source-6.1)
+	key=$({ basename "$deb"; cat "$here/debug.config"; } | sha256sum | cut -c 1-16)
+	kept=$cache/debug-$key
+	if [ ! -e "$kept/release" ]; then
+		mkdir -p "$kept"
+		unpack_debug_source "$kept/source" "$deb"
+		configure_debug "$kept/source" "$kept/build"
+		release=$(make -s -C "$kept/source" O="$kept/build" kernelrelease)
+		echo "kernel.sh: building Linux $release, which takes half an hour" >&2
+		make -s -j"$(nproc)" -C "$kept/source" O="$kept/build" bzImage modules >&2
+		make -s -C "$kept/source" O="$kept/build" INSTALL_MOD_PATH="$kept" \
+			modules_install >&2
+		# Not by its PVH note: what comes before KASAN has a shadow would need it.
+		cp "$kept/build/arch/x86/boot/bzImage" "$kept/vmlinux"
+		echo "$release" > "$kept/release"
+	fi
+	release=$(cat "$kept/release")
+	rm -rf "$dest" && mkdir -p "$dest"
+	ln -s "$kept/vmlinux" "$kept/lib" "$dest"
+	ln -s "$kept/build" "$dest/headers"
+	ln -s "$kept/build/.config" "$dest/config"
+	ln -s "lib/modules/$release" "$dest/modules"
+	echo "$release" > "$dest/release"
+}
+
 case ${1:-} in
+debug)	build_debug ;;
 image)	unpack_image "${2:?kernel}" ;;
 source)	unpack_source "${2:?kernel}" ;;
 tree)	unpack_parts "${2:?kernel}" "${3:?folder}" include arch/x86 block init ipc kernel lib mm ;;
-*)	die "usage: kernel.sh image|source|tree KERNEL" ;;
+*)	die "usage: kernel.sh debug, or kernel.sh image|source|tree KERNEL" ;;
 esac

@@ -231,7 +231,7 @@ class HostLane(Lane):
         try:
             if self.host:
                 self.host.unload_module()
-                wrong = self.host.dmesg_findings()
+                wrong = self.host.dmesg_findings() + self.host.leaks()
         except (CommandFailed, AgentError, HostError) as error:
             wrong = [str(error)]
         program.reader.passed += not wrong

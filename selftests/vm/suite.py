@@ -3,8 +3,11 @@
 import os
 import subprocess
 
+from . import image
 from .image import BUILD, TOP, SetupError
 
+# What a program takes with the debug kernel.
+SLOWER = 4
 SELFTESTS = os.path.join(TOP, "selftests")
 
 
@@ -22,6 +25,8 @@ class Suite:
                         self.settings[key.strip()] = value.strip()
         self.below = self.settings["where"] == "below"
         self.timeout = int(self.settings["timeout"]) or 86400
+        if image.is_debug(os.environ.get("KERNEL")):
+            self.timeout *= SLOWER
 
     def programs(self):
         """(name, path) of each; kselftest's lib.mk lists them."""
