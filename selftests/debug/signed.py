@@ -13,7 +13,8 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from vm import BUILD, MOUNT, Bed, image
+from vm import BUILD, Bed, image
+from vm.host import MOUNT
 from vm.ktap import Skip, Tests
 
 KERNEL = os.environ.get("MF_KERNEL", "6.1")
@@ -64,6 +65,9 @@ def main():
         for program in PROGRAMS:
             with tests.test(f"{program} works"):
                 works(host, program)
+        host.dmesg_check()
+        # Lockdown does not let anybody ask for leaks.
+        host.stop()
     return tests.finish()
 
 

@@ -315,9 +315,11 @@ class Host:
         """Memory that nobody can find any more, on a kernel that looks for that."""
         if not image.is_debug(self.bed.kernel):
             return []
-        # What is younger than 5 s may be on its way from one pointer to another.
+        # What is younger than 5 s, or has changed between two scans, may be on its way from
+        # one pointer to another.
         text = self.run("sleep 6; cd /sys/kernel/debug && echo scan >kmemleak && "
-                        "cat kmemleak && echo clear >kmemleak", timeout=300, check=True).out
+                        "echo scan >kmemleak && cat kmemleak && echo clear >kmemleak",
+                        timeout=300, check=True).out
         return [f"kmemleak: {part}" for part in text.split("unreferenced object") if part.strip()]
 
     def dmesg_check(self, allow=()):

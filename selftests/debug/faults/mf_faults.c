@@ -62,7 +62,7 @@ static void sleep_in_atomic(void)
 /* UBSAN */
 static void out_of_bounds(void)
 {
-	static int room[4];
+	static volatile int room[4];
 	volatile int at = 5;
 
 	room[at] = 1;
