@@ -19,7 +19,7 @@ from vm.ktap import Skip, Tests
 HERE = os.path.dirname(os.path.abspath(__file__))
 KERNEL = os.environ.get("MF_KERNEL", "6.1")
 # What the report must say.
-FAULTS = {"use_after_free": "KASAN: slab-use-after-free",
+FAULTS = {"use_after_free": r"KASAN: (slab-)?use-after-free",
           "leak": "kmemleak: ",
           "lock_order": "possible circular locking",
           "sleep_in_atomic": "sleeping function called",
