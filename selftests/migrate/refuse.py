@@ -154,8 +154,8 @@ class Refuse(Survivor):
             move.send.release()
             move.failed("QEMU", recv_rc=None)
         with self.case("capability taken away at the source") as twin:
-            move = Move(self.vm, twin, send_env=hooks(first_round=HOLD))
-            move.send.wait_hook("first-round")
+            move = Move(self.vm, twin, send_env=hooks(capable=HOLD))
+            move.send.wait_hook("capable")
             self.vm.qmp("migrate-set-capabilities", capabilities=[
                 {"capability": "x-ignore-shared", "state": False}])
             move.send.release()
@@ -170,8 +170,8 @@ class Refuse(Survivor):
 
     def another_migration(self):
         with self.case("somebody migrates it meanwhile: not disturbed") as twin:
-            move = Move(self.vm, twin, send_env=hooks(first_round=HOLD))
-            move.send.wait_hook("first-round")
+            move = Move(self.vm, twin, send_env=hooks(capable=HOLD))
+            move.send.wait_hook("capable")
             self.vm.qmp("migrate-set-capabilities", capabilities=[
                 {"capability": "x-ignore-shared", "state": False}])
             self.vm.qmp("migrate-set-parameters", **{"max-bandwidth": 10000})

@@ -199,7 +199,8 @@ static int set_capabilities(struct sender *sender)
 	json_t *plan = sender->capabilities;
 
 	sender->capabilities = NULL;
-	return vm_set_capabilities(&sender->vm, plan);
+	return vm_set_capabilities(&sender->vm, plan) || hook("capable") ?
+	       -1 : 0;
 }
 
 int switchover(struct sender *sender)

@@ -269,16 +269,19 @@ static bool wanted(const struct vm *vm, const char *name, bool *state)
  * A send or recv that was killed has left it on, or the operator has set it:
  * nobody can tell. The safe state to leave behind is off.
  */
-static void put_off(json_t *before, const char *name)
+static bool put_off(json_t *before, const char *name)
 {
-	if (!strcmp(name, "x-ignore-shared"))
-		json_array_append_new(before, json_pack("{s:s, s:b}",
-				"capability", name, "state", 0));
+	if (strcmp(name, "x-ignore-shared"))
+		return false;
+	json_array_append_new(before, json_pack("{s:s, s:b}",
+			"capability", name, "state", 0));
+	return true;
 }
 
 json_t *vm_plan_capabilities(struct vm *vm)
 {
 	json_t *list, *cap, *set = json_array(), *before = json_array();
+	bool as_before = true;
 	size_t i;
 
 	if (query_capabilities(vm, &list)) {
@@ -294,7 +297,7 @@ json_t *vm_plan_capabilities(struct vm *vm)
 		if (!name || !wanted(vm, name, &want))
 			continue;
 		if (is == want) {
-			put_off(before, name);
+			as_before &= !put_off(before, name);
 			continue;
 		}
 		json_array_append_new(set, json_pack("{s:s, s:b}",
@@ -311,7 +314,7 @@ json_t *vm_plan_capabilities(struct vm *vm)
 	}
 	if (!vm->caps_before) {
 		vm->caps_before = before;
-		vm->caps_untouched = true;
+		vm->caps_untouched = as_before;
 	} else {
 		json_decref(before);
 	}
