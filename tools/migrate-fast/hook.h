@@ -34,8 +34,7 @@
  *	trust-proof	(recv) believe what is said of a page that is here
  *	no-prepage	push in ascending order, whatever is asked for
  *	lose-page	do not send one page of the first round
- *	lose-pushed	send zeroes for a few pages that follow the VM unasked: the guest
- *			may write to one of them, which then is as it shall be
+ *	lose-pushed	send zeroes for one page that follows the VM unasked
  *
  * Unset, as in real life, it costs a comparison.
  */
