@@ -127,6 +127,7 @@ int sender_frame(struct conn *conn, const struct wire_frame *frame,
 		return differs(sender, frame, payload);
 	case WIRE_VERIFIED:
 		sender->verified = true;
+		sender->stats.verify_written = frame->page;
 		return 0;
 	case WIRE_PREPARED:
 		return prepared(sender, frame, payload);

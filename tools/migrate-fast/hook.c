@@ -30,6 +30,16 @@ bool hook_set(const char *name)
 	return find(name);
 }
 
+bool hook_lose(const char *name, uint64_t page)
+{
+	const char *rest = find(name);
+
+	if (!rest || *rest != ':' || page != strtoull(rest + 1, NULL, 10))
+		return false;
+	note("test: page %llu is lost", (unsigned long long)page);
+	return true;
+}
+
 static volatile sig_atomic_t released;
 
 static void release(int sig)

@@ -33,8 +33,8 @@
  *	wrong-delta	leave one changed block out of each delta
  *	trust-proof	(recv) believe what is said of a page that is here
  *	no-prepage	push in ascending order, whatever is asked for
- *	lose-page	do not send one page of the first round
- *	lose-pushed	send zeroes for one page that follows the VM unasked
+ *	lose-page:N	do not send page N in the first round
+ *	lose-pushed:N	send zeroes for page N, if it follows the VM unasked
  *
  * Unset, as in real life, it costs a comparison.
  */
@@ -42,9 +42,12 @@
 #define HOOK_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Waits as long as the environment says for @name. 0, or -1 after fail(). */
 int hook(const char *name);
 bool hook_set(const char *name);
+/* Is that what shall happen to @page? */
+bool hook_lose(const char *name, uint64_t page);
 
 #endif /* HOOK_H */

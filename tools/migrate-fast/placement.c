@@ -429,10 +429,14 @@ int place_compare(struct receiver *receiver, const struct wire_frame *frame,
 		uint8_t *own = each + i * VERIFY_DIGEST;
 		const uint8_t *theirs = payload + i * VERIFY_DIGEST;
 
-		if (bitmap_test(ram->mf.bitmap, frame->page + i))
-			memcpy(own, theirs, VERIFY_DIGEST);
-		else if (memcmp(own, theirs, VERIFY_DIGEST))
+		if (!memcmp(own, theirs, VERIFY_DIGEST))
+			continue;
+		if (!bitmap_test(ram->mf.bitmap, frame->page + i)) {
 			wrong = true;
+			continue;
+		}
+		memcpy(own, theirs, VERIFY_DIGEST);
+		receiver->written++;
 	}
 	if (!wrong)
 		return 0;

@@ -19,18 +19,6 @@
 /* The push keeps the line busy for so long ahead, and at least so much. */
 #define AHEAD_MS	5
 #define AHEAD_BYTES	(64 * 1024)
-/* A test loses one after so many. */
-#define LOST_AFTER	1000
-
-static bool is_to_be_lost(const struct sender *sender)
-{
-	static bool lost;
-	bool lose = !lost && sender->stats.supplied.pushed > LOST_AFTER &&
-		    hook_set("lose-pushed");
-
-	lost |= lose;
-	return lose;
-}
 
 /* Names it, if one that equals it is there. 1 if not. */
 static int push_copy(struct sender *sender, unsigned int number,
@@ -94,7 +82,7 @@ static int push_run(struct sender *sender, unsigned int number, uint64_t page,
 			/* Before anything waits: a fault may want it too. */
 			bitmap_clear(pager->pages[number].stale, digest->page);
 			sender->stats.supplied.pushed++;
-			zero = zero || is_to_be_lost(sender);
+			zero = zero || hook_lose("lose-pushed", digest->page);
 			sender->stats.supplied.zero += zero;
 			if (zero ? gather_zero(&pager->gather, number,
 					       digest->page) :

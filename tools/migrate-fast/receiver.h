@@ -61,6 +61,7 @@ struct receiver {
 	bool insisted;		/* an interrupt was not heeded, and that said */
 	bool pushed, pulled;	/* nothing more comes on the connections */
 	bool complete;		/* nothing is absent any more */
+	uint64_t written;	/* pages not compared: the VM has written them */
 	bool doubted;		/* a comparison found a difference, none since has not */
 };
 

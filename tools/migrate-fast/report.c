@@ -172,9 +172,12 @@ json_t *report_json(const struct stats *stats)
 			    json_integer((json_int_t)stats->sent_more));
 	if (stats->supplied.used)
 		json_object_set_new(json, "postcopy", report_supplied(stats));
-	if (stats->supplied.used && stats->verified)
+	if (stats->supplied.used && stats->verified) {
 		json_object_set_new(json, "verify_after_ms",
 				    json_real(tidy(stats->verify_after_ms)));
+		json_object_set_new(json, "verify_written", json_integer(
+				    (json_int_t)stats->verify_written));
+	}
 	if (json && stats->stopped)
 		json_object_set_new(json, "downtime_parts_ms",
 				    report_parts(stats));
@@ -293,10 +296,13 @@ void report_text(const struct stats *stats, bool json)
 	       stats->total_ms / 1000, stats->downtime_ms,
 	       stats->verified ? ", memory verified page by page" : "");
 	print_stages(stats);
-	if (stats->verified)
-		printf("  verification    %.0f ms%s\n", stats->verify_after_ms +
-		       stats->part_ms[PART_VERIFY], stats->supplied.used ?
-		       ", while the VM ran" : " of the downtime");
+	if (stats->verified && stats->supplied.used)
+		printf("  verification    %.0f ms, while the VM ran: all but %llu pages that it has written since\n",
+		       stats->verify_after_ms,
+		       (unsigned long long)stats->verify_written);
+	else if (stats->verified)
+		printf("  verification    %.0f ms of the downtime\n",
+		       stats->part_ms[PART_VERIFY]);
 	printf("  memory          %s, %llu pages, %u rounds\n",
 	       size_text((double)stats->total_pages * 4096),
 	       (unsigned long long)stats->total_pages, stats->nr_rounds);

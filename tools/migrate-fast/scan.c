@@ -84,8 +84,7 @@ static int whole(struct pass *pass, struct pages *pages,
 	}
 	classes->raw++;
 	pages_record(pager, pages->number, digest);
-	if (pass->what == SCAN_ALL && classes->raw == 100 &&
-	    hook_set("lose-page"))
+	if (pass->what == SCAN_ALL && hook_lose("lose-page", digest->page))
 		return 0;
 	pages_sent(pager, pages->number, digest->page);
 	return gather_page(&pager->gather, pages->number, digest->page);

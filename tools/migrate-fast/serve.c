@@ -153,7 +153,8 @@ int serve_frame(struct conn *conn, const struct wire_frame *frame,
 		if (receiver->differs)
 			return 0;
 		receiver->doubted = false;
-		return conn_send(conn, WIRE_VERIFIED, 0, NULL, 0);
+		return conn_send(conn, WIRE_VERIFIED, receiver->written, NULL,
+				 0);
 	default:
 		return 1;
 	}
@@ -192,6 +193,7 @@ int receiver_join(struct receiver *receiver, struct conn *from, bool pull)
 	if (!pull) {
 		/* It compares anew. */
 		receiver->differs = false;
+		receiver->written = 0;
 		receiver->joined = true;
 		receiver->pushed = false;
 		receiver->pulled = false;

@@ -100,6 +100,7 @@ struct stats {
 	double saved_ms;
 	json_t *arrived;	/* what the destination tells of it, or NULL */
 	bool verified;
+	uint64_t verify_written;	/* all but those, written over there */
 	bool was_running;	/* when it began */
 	enum result result;
 	char *error;

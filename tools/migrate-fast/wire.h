@@ -59,7 +59,7 @@
  *			 <-----------	COMPLETE json: nothing is absent
  *	DIGESTS ...	 ----------->	with --verify only
  *	VERIFY		 ----------->
- *			 <-----------	DIFFER or VERIFIED
+ *			 <-----------	DIFFER or VERIFIED n: but for n that it wrote
  *	BYE		 ----------->
  *
  * When a connection is lost after COMMIT, the source makes both anew:
