@@ -7,7 +7,6 @@ begins to use it as well (calc-dirty-rate does) it is QEMU's alone, and nothing 
 """
 import os
 import sys
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -53,18 +52,10 @@ class Source(Scenario):
         move.source_runs()
         self.work.verify()
 
-    def contended(self, vm, twin, **options):
-        """QEMU reads the log between two rounds."""
-        options["args"] = [*options["args"], "--max-rounds", 4]
-        move = Move(vm, twin, send_env=hooks(round=HOLD), **options)
-        for number in range(1, 5):
-            if not move.send.ends_round(number):
-                break
-            if number == 2:
-                vm.qmp("calc-dirty-rate", **{"calc-time": 1, "mode": "dirty-bitmap"})
-            time.sleep(2)
-            move.send.release()
-        return move
+    @staticmethod
+    def contend(vm):
+        """QEMU reads the log."""
+        vm.qmp("calc-dirty-rate", **{"calc-time": 1, "mode": "dirty-bitmap"})
 
     def cancelled(self, twin):
         """The VM is as it was."""
@@ -90,7 +81,7 @@ class Source(Scenario):
         with self.twin_test("interrupted") as twin:
             self.cancelled(twin)
         with self.test("QEMU begins to use KVM's log"):
-            source = self.move(start=self.contended)
+            source = self.move(start=self.paced, rounds=4, nap=2, between=self.contend)
             assert "QEMU has begun" in source["used"], source
         return self.tests.finish()
 

@@ -13,7 +13,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import FAILED, HOLD, MODES, Move, Scenario, Work, hooks, must_answer
+from migrate.move import FAILED, MODES, Scenario, Work, must_answer
 from vm import Bed
 
 ROUNDS = 4
@@ -28,23 +28,13 @@ class Vmm(Scenario):
         self.vm = self.guest(extra=EXTRA)
         self.work = Work(self.vm, "writer 16 hot=1 rate=500")
 
-    @staticmethod
-    def disturbed(vm, twin, do=None, **options):
-        """A Move, between the second and third round of which do(vm) is called."""
-        options["args"] = [*MODES["precopy"], "--max-rounds", ROUNDS]
-        move = Move(vm, twin, send_env=hooks(round=HOLD), **options)
-        for number in range(1, ROUNDS + 1):
-            if not move.send.ends_round(number):
-                break
-            if number == 2:
-                do(vm)
-            time.sleep(2)
-            move.send.release()
-        return move
+    def disturbed(self, vm, twin, **options):
+        """A Move with time for what is done between its rounds."""
+        return self.paced(vm, twin, rounds=ROUNDS, nap=2, args=MODES["precopy"], **options)
 
     def moves(self, do):
         """In spite of that. What has told which pages were written."""
-        result, move = self.cross(start=self.disturbed, do=do)
+        result, move = self.cross(start=self.disturbed, between=do)
         self.tell(result)
         self.note(f"source {result['source']}")
         must_answer(self.vm, 300)
@@ -84,7 +74,7 @@ class Vmm(Scenario):
 
     def under_way(self, twin):
         """It would not end before the VM is to be stopped."""
-        move = self.disturbed(self.vm, twin, do=lambda vm: self.migrate(vm, 1 << 20))
+        move = self.disturbed(self.vm, twin, between=lambda vm: self.migrate(vm, 1 << 20))
         move.failed("migrating already", "migrate_cancel")
         self.vm.qmp("migrate_cancel")
         self.wait_migration(self.vm, "cancelled")
@@ -96,7 +86,7 @@ class Vmm(Scenario):
         def do(vm):
             self.migrate(vm, 1 << 30)
             self.wait_migration(vm, "completed")
-        move = self.disturbed(self.vm, twin, do=do)
+        move = self.disturbed(self.vm, twin, between=do)
         assert move.send.wait() == FAILED, move.text()
         move.says(move.send, ["postmigrate", "left as it is"])
         move.never_ran()
@@ -119,7 +109,7 @@ class Vmm(Scenario):
             vm.qmp("object-add", **{"qom-type": "memory-backend-ram", "id": "mem1",
                                     "size": 128 << 20})
             vm.qmp("device_add", driver="pc-dimm", id="dimm1", memdev="mem1")
-        move = self.disturbed(self.vm, twin, do=do)
+        move = self.disturbed(self.vm, twin, between=do)
         move.failed("128 MiB", "plugged")
         self.work.verify()
 
