@@ -9,12 +9,14 @@
  * vhost or DMA, passes by here.
  *
  * Large folios: page_mkwrite without a page table entry can be followed by a
- * writable PMD. Then the whole folio counts as written. While the file is
- * tracked .fault prevents that, so that a write counts for 4 KiB only.
+ * writable PMD, or entries for all of the folio. Then all of it counts as
+ * written. While the file is tracked .fault prevents that, so that a write counts
+ * for 4 KiB only.
  *
  * Absent pages (fill.h): a folio can hold some beside present ones, so .fault
- * and .map_pages ask for each page, and no PMD may cover any. Who makes PMDs
- * without a page fault is kept away by collapse.c.
+ * and .map_pages ask for each page, and no PMD may cover any, nor may a fault map
+ * more than its own page. Who makes PMDs without a page fault is kept away by
+ * collapse.c.
  *
  * Lock order: mmap_lock (read) -> folio lock -> page table lock.
  */
@@ -23,6 +25,7 @@
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
 
+#include "compat/mm.h"
 #include "fill.h"
 #include "map.h"
 #include "ram.h"
@@ -85,6 +88,8 @@ static vm_fault_t map_page_mkwrite(struct vm_fault *vmf)
 {
 	struct folio *folio = page_folio(vmf->page);
 	struct mf_ram *ram = vma_ram(vmf->vma);
+	/* All of the folio may be mapped then. */
+	bool whole = !vmf->pte;
 	bool mapped = false;
 
 	folio_lock(folio);
@@ -95,9 +100,9 @@ static vm_fault_t map_page_mkwrite(struct vm_fault *vmf)
 	/* About to be taken away; or a page table has gone meanwhile. */
 	if (mf_fill_absent(ram, vmf->pgoff) ||
 	    (folio_test_large(folio) && lacks_pages(ram, folio) &&
-	     prevent_pmd(vmf, &mapped)))
+	     ((whole && mf_fault_maps_folio()) || prevent_pmd(vmf, &mapped))))
 		goto again;
-	if (folio_test_large(folio) && !vmf->pte)
+	if (folio_test_large(folio) && whole)
 		mf_track_fault(ram, folio->index, folio_nr_pages(folio));
 	else
 		mf_track_fault(ram, vmf->pgoff, 1);
@@ -181,6 +186,25 @@ static void drop_page(struct vm_fault *vmf)
 }
 
 /*
+ * vmf->page, which is locked and of a large folio, is not to be returned: with
+ * it the kernel would map more of the folio. It is mapped here, if it is not
+ * @mapped already, by another fault, which was faster. Return: VM_FAULT_NOPAGE;
+ * an error; 0: it could not be mapped now.
+ */
+static vm_fault_t map_alone(struct vm_fault *vmf, bool mapped)
+{
+	vm_fault_t ret = mapped ? VM_FAULT_NOPAGE : mf_insert_page(vmf);
+	struct folio *folio = page_folio(vmf->page);
+
+	folio_get(folio);
+	drop_page(vmf);
+	if (!ret)
+		ret = map_one_beside(vmf, folio) & VM_FAULT_NOPAGE;
+	folio_put(folio);
+	return ret;
+}
+
+/*
  * The page, locked; it is present, and stays so as long as it is locked. If
  * others of its folio are not, no PMD can be made of it.
  */
@@ -189,7 +213,7 @@ static vm_fault_t fault_present(struct mf_ram *ram, struct vm_fault *vmf)
 	struct folio *folio;
 	bool mapped = false;
 	vm_fault_t ret;
-	int err = 0;
+	int err;
 
 	for (;;) {
 		ret = mf_fill_fault(ram, vmf);
@@ -203,19 +227,23 @@ static vm_fault_t fault_present(struct mf_ram *ram, struct vm_fault *vmf)
 		drop_page(vmf);
 	}
 	folio = page_folio(vmf->page);
-	if (folio_test_large(folio) && lacks_pages(ram, folio))
-		err = prevent_pmd(vmf, &mapped);
-	if (!err)
+	if (!folio_test_large(folio) || !lacks_pages(ram, folio))
 		return ret;
-	drop_page(vmf);
-	return err == -EAGAIN ? VM_FAULT_NOPAGE : VM_FAULT_OOM;
+	err = prevent_pmd(vmf, &mapped);
+	if (err) {
+		drop_page(vmf);
+		return err == -EAGAIN ? VM_FAULT_NOPAGE : VM_FAULT_OOM;
+	}
+	/* A private copy is one page anyhow. */
+	if (!mf_fault_maps_folio() || vmf->cow_page)
+		return ret;
+	return map_alone(vmf, mapped);
 }
 
 static vm_fault_t map_fault(struct vm_fault *vmf)
 {
 	struct mf_ram *ram = vma_ram(vmf->vma);
 	unsigned int tries = 0;
-	struct folio *folio;
 	vm_fault_t ret;
 
 	for (;;) {
@@ -237,14 +265,8 @@ static vm_fault_t map_fault(struct vm_fault *vmf)
 				tries++ == PRECISE_TRIES))
 			return ret;
 
-		folio = page_folio(vmf->page);
-		folio_get(folio);
-		drop_page(vmf);
-		/* Another fault was faster; or now. Else one has the folio locked. */
-		if (mapped || map_one_beside(vmf, folio) & VM_FAULT_NOPAGE)
-			ret = VM_FAULT_NOPAGE;
-		folio_put(folio);
-		if (ret & VM_FAULT_NOPAGE)
+		ret = map_alone(vmf, mapped);
+		if (ret)
 			return ret;
 	}
 }

@@ -31,6 +31,28 @@ static inline struct folio *mf_filemap_get(struct address_space *mapping,
 }
 
 /*
+ * From 6.18 on a fault in a mapping of a tmpfs file maps, with the page that
+ * .fault has found, all the others of its folio, and so does .map_pages.
+ */
+static inline bool mf_fault_maps_folio(void)
+{
+	return LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0);
+}
+
+/*
+ * There vmf->page, which is locked, can be mapped alone and read-only all the
+ * same. VM_FAULT_NOPAGE: it is, or was; an error; 0: not on this kernel.
+ */
+static inline vm_fault_t mf_insert_page(struct vm_fault *vmf)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
+	return vmf_insert_page_mkwrite(vmf, vmf->page, false);
+#else
+	return 0;
+#endif
+}
+
+/*
  * In how many page tables the pages of @folio are, all together. 6.12 keeps the
  * sum, and its function needs nothing that is not exported. That of 6.1 does
  * when the folio is large; what follows instead is right for 6.1 only: from 6.2
