@@ -152,12 +152,10 @@ static int mark(struct mf_ram *ram, struct mf_fill *fill, u64 start, u64 end,
 			mf_fill_present(fill, from, to);
 			continue;
 		}
-		file_start_write(ram->shmem);
 		ram->shmem_fops->fallocate(ram->shmem, FALLOC_FL_PUNCH_HOLE |
 					   FALLOC_FL_KEEP_SIZE,
 					   from << PAGE_SHIFT,
 					   (to - from) << PAGE_SHIFT);
-		file_end_write(ram->shmem);
 	}
 	return err;
 }
@@ -198,6 +196,7 @@ static int become_server(struct mf_session *session, struct mf_member *member,
 
 	if (DIV_ROUND_UP_ULL(i_size_read(inode), PAGE_SIZE) != member->pages)
 		return -ESTALE;
+	file_start_write(member->ram->shmem);
 	mutex_lock(&fill->lock);
 	if (fill->aborted)
 		err = -ECANCELED;
@@ -221,6 +220,7 @@ static int become_server(struct mf_session *session, struct mf_member *member,
 	trace_migrate_fast_demand(inode->i_ino, arg->start, pages, fill->count,
 				  err);
 	mutex_unlock(&fill->lock);
+	file_end_write(member->ram->shmem);
 	return err;
 }
 

@@ -84,8 +84,8 @@ struct mf_want {
  * before that and after it: asking afterwards alone is not enough, for what
  * was missing may have come since.
  *
- * Lock order: inode lock of ours -> @lock -> inode lock of the shmem file ->
- * folio lock; the spinlock of @wants is innermost but for wait queues.
+ * Lock order: inode lock of ours -> freeze protection of the shmem file -> @lock
+ * -> its inode lock -> folio lock; the spinlock of @wants is innermost but for wait queues.
  */
 struct mf_fill {
 	struct mutex lock;

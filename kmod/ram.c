@@ -267,6 +267,20 @@ static int lock_to_write(struct kiocb *iocb, const struct iov_iter *from)
 	}
 }
 
+/* Not by the VFS, which may take what the caller has to hold already. */
+ssize_t mf_ram_write(struct mf_ram *ram, struct iov_iter *from, loff_t *pos)
+{
+	struct kiocb iocb;
+	ssize_t ret;
+
+	init_sync_kiocb(&iocb, ram->shmem);
+	iocb.ki_pos = *pos;
+	ret = ram->shmem_fops->write_iter(&iocb, from);
+	if (ret > 0)
+		*pos = iocb.ki_pos;
+	return ret;
+}
+
 /*
  * When the bytes come is up to the owner of the memory that they are in: it can
  * be an absent page itself, or served by a userfaultfd or FUSE. To wait for
@@ -296,9 +310,11 @@ static ssize_t write_once(struct kiocb *iocb, struct iov_iter *from)
 	if (ret)
 		goto unlock;
 	done = pos + iov_iter_count(from);
+	file_start_write(ram->shmem);
 	pagefault_disable();
-	ret = mf_iter_write(ram->shmem, from, &iocb->ki_pos);
+	ret = mf_ram_write(ram, from, &iocb->ki_pos);
 	pagefault_enable();
+	file_end_write(ram->shmem);
 	/*
 	 * A short write may have touched the page after the last byte that it
 	 * owns up to.
@@ -357,15 +373,15 @@ static long ram_fallocate(struct file *file, int mode, loff_t offset,
 	err = file_modified(file);
 	if (err)
 		goto unlock;
-	fill = mf_fill_lock(ram);
 	file_start_write(ram->shmem);
+	fill = mf_fill_lock(ram);
 	err = ram->shmem_fops->fallocate(ram->shmem, mode, offset, len);
-	file_end_write(ram->shmem);
 	/* Plain allocation changes no byte: a hole reads as zeroes as well. */
 	if (punch)
 		mf_track_write(ram, offset, offset + len);
 	mf_fill_discard_unlock(fill, offset,
 			       punch && !err ? offset + len : offset);
+	file_end_write(ram->shmem);
 	follow_size(inode);
 unlock:
 	inode_unlock(inode);

@@ -32,12 +32,10 @@ struct mf_track;
  *
  * Lifetime: owned by @shmem. The inode of ours owns one reference of @shmem,
  * each mapping another. Lock order: session->lock -> inode lock of ours ->
- * fill->lock -> inode lock of @shmem -> folio lock; mmap_lock -> folio lock (see
- * map.c, clean.c). No user memory is faulted in under that inode lock: to bring
- * it, if it is absent, takes the lock.
- * MADV_REMOVE takes fill->lock with none of them held, but with the freeze
- * protection of the hidden filesystem, which others take after it: no deadlock,
- * for nobody can freeze what is mounted nowhere.
+ * freeze protection of the hidden filesystem -> fill->lock -> inode lock of
+ * @shmem -> folio lock; mmap_lock -> folio lock (see map.c, clean.c). No user
+ * memory is faulted in under that inode lock: to bring it, if it is absent,
+ * takes the lock. MADV_REMOVE comes with the freeze protection and nothing else.
  */
 struct mf_ram {
 	struct file *shmem;
@@ -65,6 +63,13 @@ struct mf_ram *mf_ram_from_file(struct file *file);
  * the page held a moment ago, which is what a reader of a live file gets.
  */
 struct folio *mf_ram_get_folio(struct mf_ram *ram, pgoff_t index);
+
+/*
+ * Bytes into the shmem file, at *@pos, which moves on. Its freeze protection is
+ * held (file_start_write()), and not its inode lock. What it returns is what
+ * write(2) does.
+ */
+ssize_t mf_ram_write(struct mf_ram *ram, struct iov_iter *from, loff_t *pos);
 
 /* For mfram.c: make the RAM of a new inode, and take it away at its end. */
 int mf_ram_attach(struct inode *inode, struct vfsmount *backing,

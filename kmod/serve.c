@@ -13,7 +13,6 @@
 #include <linux/uaccess.h>
 #include <linux/uio.h>
 
-#include "compat/fs.h"
 #include "fill.h"
 #include "ram.h"
 #include "serve.h"
@@ -126,7 +125,7 @@ static long write_pages(struct mf_ram *ram, u64 start, u64 end,
 			.bv_len = PAGE_SIZE,
 		};
 	iov_iter_bvec(&iter, ITER_SOURCE, bvec, nr, bytes);
-	ret = mf_iter_write(ram->shmem, &iter, &pos);
+	ret = mf_ram_write(ram, &iter, &pos);
 	kfree(bvec);
 	if (ret == bytes)
 		return nr;
@@ -147,6 +146,7 @@ static int fill_batch(struct mf_session *session, struct mf_member *member,
 
 	if (!fill)
 		return -EPERM;
+	file_start_write(member->ram->shmem);
 	mutex_lock(&fill->lock);
 	if (fill->aborted)
 		err = -ECANCELED;
@@ -177,6 +177,7 @@ static int fill_batch(struct mf_session *session, struct mf_member *member,
 		arg->next = end;
 	arg->absent = fill->count;
 	mutex_unlock(&fill->lock);
+	file_end_write(member->ram->shmem);
 	return err;
 }
 

@@ -112,23 +112,4 @@ static inline int mf_parse_fs_string(struct fs_context *fc, const char *key,
 #endif
 }
 
-/*
- * Write to @file from inside another filesystem's write. Older kernels leave
- * the freeze protection of the inner filesystem to the caller.
- */
-static inline ssize_t mf_iter_write(struct file *file, struct iov_iter *iter,
-				    loff_t *pos)
-{
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
-	return vfs_iter_write(file, iter, pos, 0);
-#else
-	ssize_t ret;
-
-	file_start_write(file);
-	ret = vfs_iter_write(file, iter, pos, 0);
-	file_end_write(file);
-	return ret;
-#endif
-}
-
 #endif
