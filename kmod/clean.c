@@ -16,8 +16,9 @@
  *    (its successor inherits the writable entries).
  *  - An entry that is read-only but dirty can be made writable without asking:
  *    by mprotect(), and by a page fault where NUMA balancing has taken access
- *    away for a while. None that is clean can. So an entry is done with when it
- *    was seen read-only and clean at once, and not before; see clean_range().
+ *    away for a while. None that is clean can, or it counts as written then
+ *    (map_mprotect()). So an entry is done with when it was seen read-only and
+ *    clean at once, and not before; see clean_range().
  *  - GUP takes its reference before it looks at the entry again, we clean the
  *    entry before we look at the references: one of the two sees the other.
  *

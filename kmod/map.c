@@ -155,11 +155,21 @@ static vm_fault_t map_one_readonly(struct vm_fault *vmf)
 	return ret;
 }
 
-/* The kernel asks before it changes any entry. */
+/*
+ * The kernel asks before it changes any entry. Where clean ones can become
+ * writable beside a dirty one all count as written. Until they are changed no
+ * fault makes another one dirty; and a harvest that is quicker takes all of
+ * them, and leaves none dirty.
+ */
 static int map_mprotect(struct vm_area_struct *vma, unsigned long start,
 			unsigned long end, unsigned long flags)
 {
-	mf_upgrades_mprotect(&vma_ram(vma)->upgrades);
+	struct mf_ram *ram = vma_ram(vma);
+	loff_t shift = ((loff_t)vma->vm_pgoff << PAGE_SHIFT) - vma->vm_start;
+
+	mf_upgrades_mprotect(&ram->upgrades);
+	if (flags & VM_WRITE && mf_mprotect_batches(vma))
+		mf_track_write(ram, start + shift, end + shift);
 	return 0;
 }
 

@@ -31,6 +31,21 @@ static inline struct folio *mf_filemap_get(struct address_space *mapping,
 }
 
 /*
+ * From 6.17 on mprotect(2) takes entries of a large folio together, and makes
+ * clean ones writable, and dirty, with one that is dirty. True: and nobody
+ * faults in @vma until mmap_lock is let go.
+ */
+static inline bool mf_mprotect_batches(struct vm_area_struct *vma)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 17, 0)
+	vma_start_write(vma);
+	return true;
+#else
+	return false;
+#endif
+}
+
+/*
  * From 6.18 on a fault in a mapping of a tmpfs file maps, with the page that
  * .fault has found, all the others of its folio, and so does .map_pages.
  */
