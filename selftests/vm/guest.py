@@ -118,7 +118,7 @@ class Guest:
         return self
 
     def _wait_qmp(self, timeout=60):
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * image.patience(self.host.bed.kernel)
         while True:
             try:
                 self._qmp = Qmp(self.host.agent.connect("unix", self.test_qmp_path))
@@ -186,7 +186,7 @@ class Guest:
 
     def wait_up(self, timeout=240):
         """Wait until its agent answers; returns self."""
-        end = self._began + timeout
+        end = self._began + timeout * image.patience(self.host.bed.kernel)
         marker = f"grep -qs 'mf-agent: ready' {shlex.quote(self.serial)}"
         while True:
             if not self.proc.running:

@@ -36,6 +36,11 @@ def is_debug(kernel):
     return kernel == "debug"
 
 
+def patience(kernel):
+    """So many times what is enough elsewhere may anything take there."""
+    return 4 if is_debug(kernel) else 1
+
+
 def kernel_release(kernel):
     with open(os.path.join(kernel_dir(kernel), "release"), encoding="ascii") as f:
         return f.read().strip()

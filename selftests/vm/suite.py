@@ -6,8 +6,6 @@ import subprocess
 from . import image
 from .image import BUILD, TOP, SetupError
 
-# What a program takes with the debug kernel.
-SLOWER = 4
 SELFTESTS = os.path.join(TOP, "selftests")
 
 
@@ -25,8 +23,7 @@ class Suite:
                         self.settings[key.strip()] = value.strip()
         self.below = self.settings["where"] == "below"
         self.timeout = int(self.settings["timeout"]) or 86400
-        if image.is_debug(os.environ.get("KERNEL")):
-            self.timeout *= SLOWER
+        self.timeout *= image.patience(os.environ.get("KERNEL"))
 
     def programs(self):
         """(name, path) of each; kselftest's lib.mk lists them."""
