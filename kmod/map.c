@@ -291,6 +291,7 @@ static void make_vm_ops(const struct vm_operations_struct *ops)
 		mf_vm_ops.map_pages = map_around;
 		mf_vm_ops.page_mkwrite = map_page_mkwrite;
 		mf_vm_ops.mprotect = map_mprotect;
+		mf_refuse_userfaultfd(&mf_vm_ops);
 		/* Read without the lock by faults of later mappings only. */
 		shmem_ops = ops;
 	}

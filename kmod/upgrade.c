@@ -10,7 +10,9 @@
  * their write bit instead); and userfaultfd(2) with asynchronous write
  * protection, from 6.7 on. All this is rare, and to be sure of it while
  * cleaning costs a third walk over the range: see clean_range(). From 6.17 on
- * mprotect(2) does so for clean entries as well: see map_mprotect().
+ * mprotect(2) does so for clean entries as well: see map_mprotect(). So does
+ * userfaultfd(2) when told to end write protection, which is one of the reasons
+ * why kernels.mk does not name such kernels: nothing tells us before.
  *
  * That mprotect(2) was ever called is counted, before it changes anything. The
  * others are seen in the mappings. A look before a walk and one after it are

@@ -5,11 +5,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -335,6 +338,33 @@ TEST_F(map, has_no_seals)
 	EXPECT_EQ(-1, fcntl(self->fd, F_ADD_SEALS, F_SEAL_GROW));
 	EXPECT_EQ(EINVAL, errno);
 	close(fd);
+}
+
+/* As in those of tmpfs: it would put pages in place, and make entries for them. */
+TEST_F(map, is_not_served_by_userfaultfd)
+{
+	static const __u64 modes[] = {
+		UFFDIO_REGISTER_MODE_MISSING, UFFDIO_REGISTER_MODE_MINOR,
+		UFFDIO_REGISTER_MODE_WP,
+	};
+	struct uffdio_api api = { .api = UFFD_API };
+	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	unsigned int i;
+
+	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api))
+		SKIP(return, "no userfaultfd in this kernel");
+	for (i = 0; i < ARRAY_SIZE(modes); i++) {
+		struct uffdio_register reg = {
+			.range = { (uintptr_t)self->map, PAGES * MF_PAGE },
+			.mode = modes[i],
+		};
+
+		EXPECT_EQ(-1, ioctl(uffd, UFFDIO_REGISTER, &reg));
+		EXPECT_EQ(EINVAL, errno) {
+			TH_LOG("mode %llu", modes[i]);
+		}
+	}
+	close(uffd);
 }
 
 TEST_HARNESS_MAIN
