@@ -21,7 +21,8 @@ class Suite:
                     key, found, value = line.split("#")[0].strip().partition("=")
                     if found:
                         self.settings[key.strip()] = value.strip()
-        self.below = self.settings["where"] == "below"
+        self.alone = self.settings["where"] == "alone"
+        self.below = self.settings["where"] == "below" or self.alone
         self.timeout = int(self.settings["timeout"]) or 86400
         self.timeout *= image.patience(os.environ.get("KERNEL"))
 
