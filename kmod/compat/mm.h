@@ -34,12 +34,11 @@ static inline struct folio *mf_filemap_get(struct address_space *mapping,
  * 7.2 has a mapping's own methods for userfaultfd(2), where others knew those of
  * tmpfs by their address. Who puts pages in place by them asks nobody.
  */
-static inline void mf_refuse_userfaultfd(struct vm_operations_struct *ops)
-{
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
-	ops->uffd_ops = NULL;
+#define mf_refuse_userfaultfd(_ops)	((_ops)->uffd_ops = NULL)
+#else
+#define mf_refuse_userfaultfd(_ops)	do { } while (0)
 #endif
-}
 
 /*
  * From 6.17 on mprotect(2) takes entries of a large folio together, and makes
