@@ -2,6 +2,7 @@
 /*
  * Places where a test can hold the program still, or break a rule to see
  * that its test notices. MIGRATE_FAST_TEST=NAME[:MS][,NAME[:MS]]...
+ * It is looked up once.
  *
  * SIGUSR1 ends the waiting. So does a failure, for instance of a connection,
  * and then nothing waits any more: what is tested has happened.
