@@ -28,7 +28,7 @@ class Deltas(Scenario):
     def __init__(self, bed):
         super().__init__(bed, rate="100mbit")
         # Memory that the guest has freed is zero, and does not travel.
-        self.vm = self.guest(append="init_on_free=1")
+        self.vm = self.guest(ram_mb=160, redis=False, append="init_on_free=1")
         self.work = Work(self.vm, WORK)
 
     def start(self, vm, twin, mode="precopy", how="on", **options):

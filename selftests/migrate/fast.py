@@ -46,7 +46,7 @@ class Fast(Scenario):
     def __init__(self, bed):
         super().__init__(bed)
         # Memory that the guest has freed is zero, and does not travel.
-        self.vm = self.guest(append="init_on_free=1")
+        self.vm = self.guest(redis=False, append="init_on_free=1")
         self.fast = f"rate={1.15 * FACTOR * carries(LINKS[0]):.0f}"
         self.work = Work(self.vm, f"writer 8 {self.fast}")
         self.mbit = LINKS[0]

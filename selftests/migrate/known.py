@@ -42,7 +42,7 @@ def forge(page, seed):
 class Known(Scenario):
     def __init__(self, bed, disk=None):
         super().__init__(bed, disk=disk)
-        self.vm = self.guest(disk=disk and self.a.disk)
+        self.vm = self.guest(redis=False, disk=disk and self.a.disk)
         self.image = os.path.join(bed.dir, "ram.raw")
         self.work = Work(self.vm, "writer 4 rate=200")
 

@@ -30,7 +30,7 @@ class Resume(Scenario):
 
     def anew(self):
         """A guest that is at work."""
-        self.vm = self.guest(append="init_on_free=1")
+        self.vm = self.guest(ram_mb=160, redis=False, append="init_on_free=1")
         self.work = Work(self.vm, "writer 16 hot=1 rate=300")
 
     def begin(self, twin, mode="postcopy", verify=False, patience=PATIENT, recv_args=()):

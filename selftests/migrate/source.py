@@ -20,7 +20,7 @@ REPEAT = int(os.environ.get("MF_REPEAT", "1"))
 class Source(Scenario):
     def __init__(self, bed):
         super().__init__(bed, rate="200mbit")
-        self.vm = self.guest()
+        self.vm = self.guest(redis=False)
         self.work = Work(self.vm, "writer 16 hot=1 rate=1000")
 
     def move(self, *args, start=Move, mode="precopy", **options):

@@ -37,7 +37,7 @@ def copies(result):
 class Twins(Scenario):
     def __init__(self, bed):
         super().__init__(bed)
-        self.vm = self.guest()
+        self.vm = self.guest(redis=False)
         self.work = Work(self.vm, "writer 4 rate=200")
         self.vm.run(f"dd if=/dev/urandom of=/tmp/one bs=1M count={MB} 2>/dev/null && "
                     "cp /tmp/one /tmp/two", timeout=120, check=True)

@@ -23,7 +23,7 @@ COMPRESS = ("off", "on", "auto") if REPEAT > 1 else ("off", "on")
 class Unchanged(Scenario):
     def __init__(self, bed):
         super().__init__(bed, rate="200mbit")
-        self.vm = self.guest()
+        self.vm = self.guest(redis=False)
         self.work = None
 
     def start(self, vm, twin, how="off", **options):

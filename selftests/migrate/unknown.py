@@ -25,7 +25,8 @@ OPERATOR = "/run/guest/vm1.operator"
 class Unknown(Scenario):
     def __init__(self, bed):
         super().__init__(bed)
-        self.vm = self.guest(disk=bed.disk(size_mb=64), append="init_on_free=1",
+        self.vm = self.guest(ram_mb=160, redis=False, disk=bed.disk(size_mb=64),
+                             append="init_on_free=1",
                              extra=["-qmp", f"unix:{OPERATOR},server=on,wait=off"])
         self.work = Work(self.vm, "writer 8 hot=1 rate=200")
 

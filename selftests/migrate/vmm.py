@@ -25,7 +25,7 @@ EXTRA = ("-m", "256,slots=2,maxmem=1G", "-device", "VGA,romfile=")
 class Vmm(Scenario):
     def __init__(self, bed):
         super().__init__(bed)
-        self.vm = self.guest(extra=EXTRA)
+        self.vm = self.guest(redis=False, extra=EXTRA)
         self.work = Work(self.vm, "writer 16 hot=1 rate=500")
 
     def disturbed(self, vm, twin, **options):

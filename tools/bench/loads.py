@@ -105,7 +105,7 @@ class Same:
 
     def __init__(self, vm):
         self.vm = vm
-        self.work = Work(vm, "writer 64 rate=700 same")
+        self.work = Work(vm, "writer 64 rate=700 nap=2 same")
 
     def verify(self):
         self.work.verify()

@@ -23,9 +23,9 @@ from ways import Ours, Qemu
 RATE = "50mbit"
 RAM_MB = 256
 # 50 Mbit/s are 1500 pages/s.
-LOW = {"third": "writer 64 rate=450", "half": "writer 64 rate=700"}
+LOW = {"third": "writer 64 rate=450 nap=2", "half": "writer 64 rate=700 nap=2"}
 FAST_RATE = "25mbit"
-FAST = "writer 32 rate=1500"
+FAST = "writer 32 rate=1500 nap=2"
 DOWNTIME = 300
 BOUND = 120
 ROUNDS = 8

@@ -14,7 +14,7 @@ from ways import Ours, Qemu
 
 RATE = "50mbit"
 RAM_MB = 256
-WORK = "writer 24 hot=2 rate=300"
+WORK = "writer 24 hot=2 rate=300 nap=2"
 # Five by each: what a client sees scatters, with what its TCP tries again when.
 ORDER = ("ours", "qemu", "qemu", "ours", "ours", "qemu", "qemu", "ours", "ours", "qemu")
 DOWNTIME = 300

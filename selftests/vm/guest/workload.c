@@ -15,8 +15,8 @@
  * there already, as a cache does whose clients store again what they have stored; with
  * "aimed" two versions in turn of which XXH64 tells no difference, see pattern.h. disk
  * does the same as writer with blocks of a disk, around the page cache. When it is ahead
- * of its rate it sleeps for a nap, 2 ms if not told otherwise: to wake up costs an
- * emulated host more than to write a page.
+ * of its rate it sleeps for a nap, if not told otherwise so long that there are NAP_PAGES
+ * to write: to wake up costs an emulated host as much as to write many pages.
  *
  * Once a second, and at the end, one line goes to standard output:
  *   ops N errors N passes N max_gap_ms N
@@ -40,7 +40,12 @@
 
 #define MAX_THREADS 16
 
-static uint64_t size_mb, hot_mb, few, rate, seconds, threads = 1, nap_us = 2000;
+/* Of all threads, from one nap to the next; and a nap is of 2 to 25 ms. */
+#define NAP_PAGES	8
+#define NAP_LEAST_US	2000
+#define NAP_MOST_US	25000
+
+static uint64_t size_mb, hot_mb, few, rate, seconds, threads = 1, nap_us;
 static int same, aimed;
 static volatile sig_atomic_t stop, verify;
 
@@ -306,6 +311,12 @@ static void options(int argc, char **argv)
 	}
 	if (threads < 1 || threads > MAX_THREADS || few > WORDS - 2)
 		exit(2);
+	if (rate && !nap_us)
+		nap_us = NAP_PAGES * 1000000 / rate;
+	if (nap_us < NAP_LEAST_US)
+		nap_us = NAP_LEAST_US;
+	if (nap_us > NAP_MOST_US)
+		nap_us = NAP_MOST_US;
 }
 
 int main(int argc, char **argv)
