@@ -123,7 +123,7 @@ class Demo:
 
     def hosts(self):
         with Step("Starting two hypervisor hosts, emulated: each is a QEMU process"):
-            self.a, self.b = self.bed.pair(mem=1024, mtu=9000)
+            self.a, self.b = self.bed.pair(mem=1024)
             self.bed.rate(LINK)
         release = image.kernel_release(self.bed.kernel)
         detail(f"host a ({self.a.addr}) and host b ({self.b.addr}), Linux {release},\n"

@@ -346,7 +346,8 @@ def must_answer(guest, timeout=60):
     """The guest's agent answers over the network; a busy machine may take its time."""
     end = time.monotonic() + timeout
     while not guest.alive():
-        assert time.monotonic() < end, f"{guest.name} does not answer on {guest.host.name}"
+        assert time.monotonic() < end, \
+            f"{guest.name} does not answer on {guest.host.name}\n{guest.frozen()}"
         time.sleep(0.5)
 
 
@@ -485,8 +486,7 @@ class Scenario:
     def __init__(self, bed, rate="200mbit", mem=1024, disk=None):
         self.bed = bed
         self.tests = Tests()
-        # To send a packet costs an emulated host more than to fill it: jumbo frames.
-        self.a, self.b = bed.pair(mem=mem, disk=disk, mtu=9000)
+        self.a, self.b = bed.pair(mem=mem, disk=disk)
         self.rate = rate
         bed.rate(rate)
         self.tests.note(f"hosts ready after {self.b.boot_seconds:.1f} s")

@@ -22,7 +22,7 @@ class Refuse(Survivor):
 
     def misfits(self):
         cases = [
-            ("less RAM at the destination", {"ram_mb": 96}, ["96 MiB", "160 MiB"]),
+            ("less RAM at the destination", {"ram_mb": 128}, ["128 MiB", "160 MiB"]),
             ("more RAM at the destination", {"ram_mb": 320}, ["320 MiB", "160 MiB"]),
             ("another machine type", {"machine": "q35"}, ["machine type", "q35"]),
             ("another number of CPUs", {"smp": 2}, ["CPUs"])]

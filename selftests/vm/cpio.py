@@ -32,11 +32,13 @@ class Archive:
         self.entries[path.strip("/")] = (stat.S_IFLNK | 0o777, target.encode())
 
     def save(self, path):
-        with open(path + ".tmp", "wb") as out:
+        # Two programs may find at once that it is missing.
+        made = f"{path}.{os.getpid()}"
+        with open(made, "wb") as out:
             for number, (name, (mode, content)) in enumerate(self.entries.items(), 1):
                 _entry(out, number, name, mode, content)
             _entry(out, 0, "TRAILER!!!", 0, b"")
-        os.rename(path + ".tmp", path)
+        os.rename(made, path)
 
 
 def _entry(out, number, name, mode, content):

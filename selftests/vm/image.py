@@ -134,17 +134,26 @@ def _guest_programs():
 GUEST_KERNEL = "6.1"
 
 
-def guest_image(kernel=GUEST_KERNEL, mounts=False):
-    """The initramfs of a guest; its kernel is the one of kernel_dir(). mounts: its disk."""
-    target = os.path.join(BUILD, "guest", f"{kernel}{'-mounts' if mounts else ''}.cpio")
-    # redis-tools installs the server's program under this name.
-    redis = shutil.which("redis-server") or shutil.which("redis-check-rdb")
-    if not redis:
+def _redis():
+    """The server's program."""
+    # redis-tools installs it under this name.
+    path = shutil.which("redis-server") or shutil.which("redis-check-rdb")
+    if not path:
         raise SetupError("no redis: run selftests/vm/setup")
-    redis = os.path.realpath(redis)
+    return os.path.realpath(path)
+
+
+def guest_image(kernel=GUEST_KERNEL, mounts=False, redis=True):
+    """The initramfs of a guest; its kernel is the one of kernel_dir().
+
+    mounts: it can mount its disk; redis: two thirds of the image, and as much to unpack.
+    """
+    name = f"{kernel}{'-mounts' if mounts else ''}{'-redis' if redis else ''}.cpio"
+    target = os.path.join(BUILD, "guest", name)
+    server = [_redis()] if redis else []
     programs = _guest_programs()
     sources = [program("agent", "agent.c"), *programs.values(),
-               os.path.join(HERE, "guest/init"), redis,
+               os.path.join(HERE, "guest/init"), *server,
                os.path.join(kernel_dir(kernel), "release"), __file__]
     if stale(target, sources):
         os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -152,9 +161,10 @@ def guest_image(kernel=GUEST_KERNEL, mounts=False):
         _add_modules(archive, kernel, GUEST_MODULES + (["ext4"] if mounts else []))
         for name, path in programs.items():
             archive.file(f"bin/{name}", path)
-        archive.file("bin/redis-server", redis)
-        for library in libraries(redis):
-            archive.file(library, library)
+        for path in server:
+            archive.file("bin/redis-server", path)
+            for library in libraries(path):
+                archive.file(library, library)
         archive.save(target)
     return target
 
