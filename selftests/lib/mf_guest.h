@@ -54,4 +54,13 @@ int mf_guest_scatter(struct mf_guest *guest, size_t offset, size_t bytes,
 int mf_guest_work(struct mf_guest *guest, size_t offset, size_t bytes,
 		  __u32 count, __u32 seed, __u32 between);
 
+/*
+ * Skips a test by what MIGRATE_FAST_KVM returns where KVM's log cannot be used.
+ * That it can be where it shall migrate/source makes sure.
+ */
+#define MF_SKIP_WITHOUT_KVM_LOG(_err) do {				\
+	if ((_err) == -EOPNOTSUPP)					\
+		SKIP(return, "no use of KVM's log on this kernel");	\
+} while (0)
+
 #endif

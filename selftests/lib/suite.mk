@@ -11,7 +11,7 @@ CFLAGS += -Wno-sign-compare -Wno-missing-field-initializers
 CFLAGS += -pthread -D_GNU_SOURCE -isystem $(KSFT)
 CFLAGS += -I$(selftests)/../uapi -I$(selftests)/lib
 
-LOCAL_HDRS += $(wildcard $(selftests)/lib/*.h)
+LOCAL_HDRS += $(wildcard *.h $(selftests)/lib/*.h $(selftests)/../uapi/linux/*.h)
 lib := $(addprefix $(selftests)/lib/,mf_test.c mf_swap.c)
 lib_actors := $(addprefix $(selftests)/lib/,mf_actors.c)
 lib_disk := $(addprefix $(selftests)/lib/,mf_disk.c)

@@ -103,7 +103,7 @@ class Phases(Scenario):
     def renew(self):
         """A new guest, where there is none."""
         self.vm = self.guest(ram_mb=128, redis=False, append="init_on_free=1")
-        self.work = Steady(self.vm, "writer 8 hot=2 rate=400 nap=20")
+        self.work = Steady(self.vm, "writer 8 hot=2 rate=400")
 
     # Which
 

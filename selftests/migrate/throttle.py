@@ -145,7 +145,7 @@ class Throttle(Scenario):
     def __init__(self, bed):
         super().__init__(bed, rate=FAST)
         # Memory that the guest has freed is zero, and does not travel.
-        self.vm = self.guest(smp=2, redis=False, append="init_on_free=1")
+        self.vm = self.guest(smp=2, ram_mb=160, redis=False, append="init_on_free=1")
         self.work = Work(self.vm, WRITER)
         # Host b's root has to lend its cpu controller.
         self.a.run(f"""set -e

@@ -258,8 +258,7 @@ TEST_F(track, kvm_what_is_wrong)
 	struct mf_guest guest;
 	int fd = eventfd(0, 0);
 
-	if (attach(&self->vm, fd, &kvm) == -EOPNOTSUPP)
-		SKIP(return, "no use of KVM's log on this kernel");
+	MF_SKIP_WITHOUT_KVM_LOG(attach(&self->vm, fd, &kvm));
 	EXPECT_EQ(MIGRATE_FAST_KVM_NONE, tell(&self->vm).state);
 	EXPECT_EQ(-EMEDIUMTYPE, attach(&self->vm, fd, &kvm));
 	EXPECT_EQ(-EMEDIUMTYPE, attach(&self->vm, self->vm.fd, &kvm));

@@ -40,12 +40,11 @@ static inline struct migrate_fast_kvm tell(struct mf_vm *vm)
 	ASSERT_EQ(0, _rc);						\
 } while (0)
 
-/* Or skips it where that cannot be; that it can where it shall: migrate/source. */
+/* Or skips it where that cannot be. */
 #define ATTACH(_fd, _kvm) do {						\
 	int _err = attach(&self->vm, _fd, _kvm);			\
 									\
-	if (_err == -EOPNOTSUPP)					\
-		SKIP(return, "no use of KVM's log on this kernel");	\
+	MF_SKIP_WITHOUT_KVM_LOG(_err);					\
 	ASSERT_EQ(0, _err);						\
 } while (0)
 

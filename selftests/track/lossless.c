@@ -335,9 +335,7 @@ TEST_F_TIMEOUT(lossless, everything_at_once, 3600)
 	if (variant->kvm && lossless_has_guest) {
 		int rc = use_kvm(&self->vm);
 
-		/* migrate/source makes sure that it can where it shall. */
-		if (rc == -EOPNOTSUPP)
-			SKIP(return, "no use of KVM's log on this kernel");
+		MF_SKIP_WITHOUT_KVM_LOG(rc);
 		ASSERT_EQ(0, rc);
 	}
 	ASSERT_EQ(0, begin(self));

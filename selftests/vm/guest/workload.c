@@ -40,10 +40,10 @@
 
 #define MAX_THREADS 16
 
-/* Of all threads, from one nap to the next; and a nap is of 2 to 50 ms. */
-#define NAP_PAGES	16
+/* Of all threads, from one nap to the next; and a nap is of 2 to 200 ms. */
+#define NAP_PAGES	64
 #define NAP_LEAST_US	2000
-#define NAP_MOST_US	50000
+#define NAP_MOST_US	200000
 
 static uint64_t size_mb, hot_mb, few, rate, seconds, threads = 1, nap_us;
 static int same, aimed;
