@@ -31,6 +31,7 @@ def extract(image):
     raise SystemExit("vmlinux.py: unknown compression of the kernel image")
 
 
+# Offsets are those of Elf64_Ehdr, Elf64_Phdr and Elf64_Shdr: elf(5).
 def table(elf, at, size_at):
     """Where the entries of a table of headers begin."""
     begin, = struct.unpack_from("<Q", elf, at)
