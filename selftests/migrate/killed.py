@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from migrate.move import FAILED, MODES, MOVED, Move, Survivor, discard, resolve
 from vm import Bed
 
-FEW = 4
+FEW = 2
 
 
 class Killed(Survivor):

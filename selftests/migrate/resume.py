@@ -452,7 +452,7 @@ def main():
         resume.both_killed()
         resume.interrupted()
         resume.no_room()
-        for number in range(repeat if repeat > 1 else 2):
+        for number in range(repeat):
             resume.at_random(number + 1)
         with resume.test("the guest's own checks"):
             resume.work.verify()
