@@ -23,6 +23,8 @@ class Suite:
                         self.settings[key.strip()] = value.strip()
         self.alone = self.settings["where"] == "alone"
         self.below = self.settings["where"] == "below" or self.alone
+        # In check-all, or when it is asked for.
+        self.seldom = self.settings.get("check") == "no"
         self.timeout = int(self.settings["timeout"]) or 86400
         self.timeout *= image.patience(os.environ.get("KERNEL"))
 
