@@ -228,18 +228,23 @@ TEST_F(delta, ended)
 }
 
 /*
- * A left-out block, as by "wrong-delta". What a test asks for is looked up
- * once in a program: so before the first page.
+ * Two blocks of the first page change. What a test asks for is looked up once
+ * in a program: so before the first page.
  */
+static size_t make_wrong(struct delta *delta, uint8_t *pages, const char *hooks)
+{
+	setenv("MIGRATE_FAST_TEST", hooks, 1);
+	make(delta, pages, 1);
+	change(pages, 6);
+	return make(delta, pages, 1);
+}
+
+/* A left-out block, as by "wrong-delta". */
 TEST_F(delta, wrong_on_purpose)
 {
+	size_t n = make_wrong(&self->delta, self->pages, "wrong-delta");
 	uint64_t missed;
-	size_t n;
 
-	setenv("MIGRATE_FAST_TEST", "wrong-delta", 1);
-	make(&self->delta, self->pages, 1);
-	change(self->pages, 6);
-	n = make(&self->delta, self->pages, 1);
 	ASSERT_EQ(2 + PROOF_BYTES + DELTA_BLOCK, n);
 	ASSERT_EQ(0, delta_apply(&self->proof, self->delta.payload, n,
 				 self->there, 1, &missed));
@@ -250,13 +255,10 @@ TEST_F(delta, wrong_on_purpose)
 /* And taken all the same, as by "trust-proof": so the proof is what finds it. */
 TEST_F(delta, wrong_and_trusted)
 {
+	size_t n = make_wrong(&self->delta, self->pages,
+			      "wrong-delta,trust-proof");
 	uint64_t missed;
-	size_t n;
 
-	setenv("MIGRATE_FAST_TEST", "wrong-delta,trust-proof", 1);
-	make(&self->delta, self->pages, 1);
-	change(self->pages, 6);
-	n = make(&self->delta, self->pages, 1);
 	ASSERT_EQ(0, delta_apply(&self->proof, self->delta.payload, n,
 				 self->there, 1, &missed));
 	EXPECT_EQ(0, missed);

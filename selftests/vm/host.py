@@ -46,7 +46,7 @@ class Host:
     disk = "/dev/vda"	# of one that was given a disk
 
     def __init__(self, bed, name, number, smp=1, mem=1024, links=None, icount=False,
-                 load=True, append="", disk=None, qemu_args=(), mtu=MTU):
+                 load=True, append="", disk=None, qemu_args=()):
         self.bed = bed
         self.name = name
         self.number = number
@@ -58,7 +58,6 @@ class Host:
         self._image = disk
         self.qemu_args = list(qemu_args)
         self.links = links	# None, "server" or "client" of the two links
-        self.mtu = mtu
         self.addr = f"{LINK}.{number}"
         self.service_addr = f"{SERVICE}.{number}"
         self.serial = os.path.join(bed.dir, f"{name}.serial")
@@ -230,7 +229,7 @@ class Host:
         if self._image:
             setup.append("modprobe virtio_blk")
         if self.links:
-            setup += [f"ip link set eth1 mtu {self.mtu}",
+            setup += [f"ip link set eth1 mtu {MTU}",
                       "ip link set eth2 master br0", "ip link set eth2 up"]
         self.run("set -e\n" + "\n".join(setup), timeout=60, check=True)
 

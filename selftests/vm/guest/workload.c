@@ -40,7 +40,7 @@
 
 #define MAX_THREADS 16
 
-/* Of all threads, from one nap to the next; and a nap is of 2 to 200 ms. */
+/* Of all threads, from one nap to the next; and such a nap is of 2 to 200 ms. */
 #define NAP_PAGES	64
 #define NAP_LEAST_US	2000
 #define NAP_MOST_US	200000
@@ -311,8 +311,9 @@ static void options(int argc, char **argv)
 	}
 	if (threads < 1 || threads > MAX_THREADS || few > WORDS - 2)
 		exit(2);
-	if (rate && !nap_us)
-		nap_us = NAP_PAGES * 1000000 / rate;
+	if (nap_us || !rate)
+		return;
+	nap_us = NAP_PAGES * 1000000 / rate;
 	if (nap_us < NAP_LEAST_US)
 		nap_us = NAP_LEAST_US;
 	if (nap_us > NAP_MOST_US)
