@@ -97,6 +97,27 @@ TEST(it_never_falls)
 	}
 }
 
+/* A VM that stood still as the round began, and then wrote a page each ms. */
+TEST(a_late_start_is_made_up_for)
+{
+	struct curve curve = { 0 };
+	unsigned int ms;
+
+	curve_add(&curve, 3200, 3200);
+	curve_harvested(&curve);
+	for (ms = 0; ms <= 1600; ms++)
+		if (curve_due(&curve, ms))
+			curve_add(&curve, ms, ms > 400 ? ms - 400 : 0);
+	EXPECT_EQ(1200, curve_at(&curve, 1600));
+	EXPECT_EQ(600, curve_at(&curve, 800));
+	EXPECT_EQ(75, curve_at(&curve, 100));
+	/* What was measured in another round is left alone. */
+	EXPECT_EQ(3200, curve_at(&curve, 3200));
+	curve_harvested(&curve);
+	curve_add(&curve, 1600, 3000);
+	EXPECT_EQ(600, curve_at(&curve, 800));
+}
+
 TEST(few_enough_need_no_round)
 {
 	struct curve curve = { 0 };

@@ -13,11 +13,32 @@ static double distance(unsigned int point)
 void curve_harvested(struct curve *curve)
 {
 	curve->next = 0;
+	curve->round++;
 }
 
 bool curve_due(const struct curve *curve, double ms)
 {
 	return curve->next < CURVE_POINTS && ms >= distance(curve->next);
+}
+
+bool curve_is_new(const struct curve *curve, unsigned int i)
+{
+	return curve->points[i].ms > 0 &&
+	       curve->points[i].round == curve->round;
+}
+
+/* No part of a while has less than its part of the pages; see curve.h. */
+static void raise_earlier(struct curve *curve, unsigned int last)
+{
+	double rate = curve->points[last].pages / curve->points[last].ms;
+	unsigned int i;
+
+	for (i = 0; i < last; i++) {
+		struct curve_point *point = &curve->points[i];
+
+		if (curve_is_new(curve, i) && point->pages < rate * point->ms)
+			point->pages = rate * point->ms;
+	}
 }
 
 void curve_add(struct curve *curve, double ms, uint64_t pages)
@@ -27,9 +48,13 @@ void curve_add(struct curve *curve, double ms, uint64_t pages)
 	/* The end of a very short round is better than nothing. */
 	while (i + 1 < CURVE_POINTS && ms >= distance(i + 1))
 		i++;
-	curve->points[i].ms = ms;
-	curve->points[i].pages = (double)pages;
+	curve->points[i] = (struct curve_point){
+		.ms = ms,
+		.pages = (double)pages,
+		.round = curve->round,
+	};
 	curve->next = i + 1;
+	raise_earlier(curve, i);
 }
 
 unsigned int curve_points(const struct curve *curve)
@@ -43,7 +68,7 @@ unsigned int curve_points(const struct curve *curve)
 
 double curve_at(const struct curve *curve, double ms)
 {
-	struct curve_point before = { 0, 0 }, after = { 0, 0 };
+	struct curve_point before = { .ms = 0 }, after = { .ms = 0 };
 	double slope;
 	unsigned int i;
 

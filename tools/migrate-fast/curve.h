@@ -8,6 +8,12 @@
  * all. It costs next to nothing: the pages that are dirty t after a harvest
  * only have to be counted. Pure logic.
  *
+ * W(t) / t falls, or stays: in a part of a while a VM writes on average at
+ * least that part of the pages which it writes in all of it. But it is slow,
+ * or stands still, when a round begins and each first write to a page has to
+ * be noticed. What is counted early in a round is raised to that part of what
+ * is counted later in it, lest such a VM be taken for one that writes little.
+ *
  * From it follows what rounds of copying will do. A round that has n pages to
  * send takes n x cost, and leaves W(n x cost): done again and again this
  * shrinks to nothing, or it gets stuck where W(t) x cost = t.
@@ -26,9 +32,11 @@
  * struct curve_point - so many pages were dirty so long after a harvest
  * @ms: time since the harvest; 0: nobody has looked
  * @pages: distinct pages written since
+ * @round: harvests before that
  */
 struct curve_point {
 	double ms, pages;
+	unsigned int round;
 };
 
 /**
@@ -37,10 +45,11 @@ struct curve_point {
  *	before the next one. What a later round measures replaces what an
  *	earlier one has measured at that distance
  * @next: the point that is due next in this round
+ * @round: harvests so far
  */
 struct curve {
 	struct curve_point points[CURVE_POINTS];
-	unsigned int next;
+	unsigned int next, round;
 };
 
 /**
@@ -74,6 +83,13 @@ bool curve_due(const struct curve *curve, double ms);
  * @pages: so many were dirty
  */
 void curve_add(struct curve *curve, double ms, uint64_t pages);
+
+/**
+ * curve_is_new() - was this point measured in this round?
+ * @curve: the curve
+ * @i: number of the point
+ */
+bool curve_is_new(const struct curve *curve, unsigned int i);
 
 /**
  * curve_points() - how many points are known

@@ -141,6 +141,7 @@ void forecast_learn(struct forecast *cast, const struct sender *sender,
 {
 	learn(cast, round, sender->options->min_bandwidth, sender->conn.sock);
 	round->predicted_ms = predict(sender, cast, round->left);
+	round->curve = cast->curve;
 	round->next_left = curve_at(&cast->curve,
 				    (double)round->left * cast->page_ms);
 }

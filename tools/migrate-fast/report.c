@@ -27,6 +27,23 @@ static json_t *classes(const struct classes *pages)
 			 "raw", (json_int_t)pages->raw);
 }
 
+/* How many pages were dirty so many ms after it had begun. */
+static json_t *written(const struct curve *curve)
+{
+	json_t *points = json_array();
+	unsigned int i;
+
+	for (i = 0; i < CURVE_POINTS; i++) {
+		const struct curve_point *point = &curve->points[i];
+
+		if (curve_is_new(curve, i))
+			json_array_append_new(points, json_pack("[f, I]",
+					      tidy(point->ms),
+					      (json_int_t)point->pages));
+	}
+	return points;
+}
+
 json_t *report_round(const struct round *round)
 {
 	json_t *json = classes(&round->pages);
@@ -45,6 +62,7 @@ json_t *report_round(const struct round *round)
 	json_object_set_new(json, "throttle", json_integer(round->throttle));
 	if (round->stopped)
 		return json;
+	json_object_set_new(json, "written", written(&round->curve));
 	json_object_set_new(json, "next_dirty_after",
 			    json_integer((json_int_t)round->next_left));
 	json_object_set_new(json, "predicted_downtime_ms",

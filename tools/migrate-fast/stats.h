@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "curve.h"
+
 /* Classes of pages. A page counts each time that it was looked at. */
 struct classes {
 	uint64_t zero;		/* zero: not sent, or sent as a frame of 24 bytes */
@@ -33,6 +35,7 @@ struct round {
 	uint64_t wire_bytes;
 	double ms;
 	uint64_t left;		/* dirty again when it ended */
+	struct curve curve;	/* what is known by then of how the VM writes */
 	double next_left;	/* what another round is foretold to leave */
 	double predicted_ms;	/* downtime if the VM stopped now */
 	unsigned int throttle;	/* percent that the VM was slowed by */
