@@ -11,13 +11,12 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
+from migrate.lot import REPEAT
 from migrate.move import MODES, Scenario, Work, hooks, must_answer, travelled
 from vm import Bed
 
 PAGE = 4096
-REPEAT = int(os.environ.get("MF_REPEAT", "1"))
 # With memory that follows: by then nobody may speak of changes any more.
-FEW = ("hybrid",)
 SPLIT_MODES = [mode for mode in MODES if mode not in ("precopy", "postcopy")]
 WORK = "writer 16 few=8 rate=1000"
 # A page with few words changed, at most: two blocks, and what is said of it.
@@ -89,7 +88,7 @@ class Deltas(Scenario):
             self.changes(how="auto", hooked=["always-copy"])
         with self.test("changes that are wrong are not taken"):
             self.wrong()
-        for mode in SPLIT_MODES if REPEAT > 1 else FEW:
+        for mode in self.some(1, SPLIT_MODES):
             with self.test(f"memory that follows: {mode}"):
                 self.follows(mode)
         if REPEAT == 1:

@@ -165,7 +165,7 @@ class Fast(Scenario):
         for each in (each for each in result["rounds"] if not each["stopped"]):
             self.note(f"round {each['round']}: raw {each['raw']}, {each['ms']:.0f} ms, dirty "
                       f"after it {each['dirty_after']}, after the next one "
-                      f"{each['next_dirty_after']}")
+                      f"{each['next_dirty_after']}; written {each['written']}")
         self.goes_on(twin)
         move.nothing_left()
         self.wrote, self.slowest = wrote, slowest

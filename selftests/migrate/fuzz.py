@@ -15,6 +15,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
+from migrate.lot import REPEAT
 from migrate.move import FAILED, PORT, Move, Survivor, Tool, discard, wait_listening
 from vm import AgentError, Bed
 
@@ -66,8 +67,6 @@ class Fuzz(Survivor):
     def __init__(self, bed):
         super().__init__(bed)
         self.hello = None
-        self.random = self.seeded()
-        self.repeat = int(os.environ.get("MF_REPEAT", "1"))
 
     # A source that lies
 
@@ -314,7 +313,7 @@ class Fuzz(Survivor):
             assert misses in said, said[-100:]
             assert twin.status() == "inmigrate", "QEMU was touched"
         with self.case("random frames after a right greeting") as twin:
-            for _ in range(8 * self.repeat):
+            for _ in range(8 * REPEAT):
                 frames = b"".join(
                     frame(self.random.randrange(42), self.random.randbytes(
                         self.random.choice([0, 8, 32, 4096])),

@@ -17,6 +17,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
+from migrate.lot import REPEAT
 from migrate.move import FAILED, MODES, MOVED, Move, Survivor, discard, resolve
 from vm import Bed
 
@@ -26,7 +27,6 @@ FEW = 2
 class Killed(Survivor):
     def __init__(self, bed):
         super().__init__(bed)
-        self.random = self.seeded()
         self.usual = None
         self.outcomes = {}
 
@@ -135,11 +135,10 @@ class Killed(Survivor):
 
 
 def main():
-    repeat = int(os.environ.get("MF_REPEAT", "1"))
     with Bed(name="killed") as bed:
         killed = Killed(bed)
         killed.measure()
-        for number in range(repeat if repeat > 1 else FEW):
+        for number in range(REPEAT if REPEAT > 1 else FEW):
             killed.once(number + 1)
         killed.note(f"outcomes: {killed.outcomes}")
         with killed.test("the guest's own checks"):

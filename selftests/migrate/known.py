@@ -18,8 +18,6 @@ from vm import Bed
 
 PAGE = 4096
 STORE = "/run/store"
-REPEAT = int(os.environ.get("MF_REPEAT", "1"))
-FEW = ("precopy", "auto")
 MASK = (1 << 64) - 1
 P1, P2 = 0x9e3779b185ebca87, 0xc2b2ae3d27d4eb4f
 
@@ -182,7 +180,7 @@ class Known(Scenario):
                 assert not result["pages"]["reference"] and not result["missed"], result
 
     def run(self):
-        for mode in MODES if REPEAT > 1 else FEW:
+        for mode in self.some(1, MODES):
             with self.test(f"known: {mode}"):
                 self.known(mode)
         for case in (self.commutes, self.others, self.tenants, self.written, self.shrinks,

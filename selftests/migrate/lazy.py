@@ -16,7 +16,6 @@ from migrate.known import PAGE, STORE, Known
 from migrate.move import HOLD, MODES, PATIENT, TOOL, Move, discard, hooks, must_answer
 from vm import Bed
 
-REPEAT = int(os.environ.get("MF_REPEAT", "1"))
 SPLIT_MODES = [mode for mode in MODES if mode != "precopy"]
 
 
@@ -87,7 +86,7 @@ class Lazy(Known):
             assert said.rc == 2 and "--lazy" in said.out, said.out
 
     def run(self):
-        for mode in SPLIT_MODES if REPEAT > 1 else ["auto"]:
+        for mode in self.some(1, SPLIT_MODES):
             with self.test(f"read later: {mode}"):
                 self.read_later(mode)
         for case in (self.written, self.killed, self.cut_off, self.refused):

@@ -15,6 +15,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
+from migrate.lot import REPEAT
 from migrate.move import (HUGE, Scenario, Work, mount_ram, must_answer,
                           travelled)
 from migrate.redis_load import RedisLoad
@@ -124,11 +125,10 @@ class Modes(Scenario):
 
 
 def main():
-    repeat = int(os.environ.get("MF_REPEAT", "1"))
     with Bed(name="modes") as bed:
         modes = Modes(bed)
         # Nothing in it is random.
-        for _ in range(max(1, repeat // 5)):
+        for _ in range(max(1, REPEAT // 5)):
             with modes.test("three-stage"):
                 modes.three_stage()
             with modes.test("postcopy"):

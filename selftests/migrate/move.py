@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """One migration by migrate-fast, and what has to be true when it is over."""
 import contextlib
+import functools
 import json
 import os
 import random
 import signal
 import time
 
+from migrate.lot import cases, draw
 from vm import TOP, AgentError, Guest, HostError, QmpError
 from vm.ktap import Skip, Tests
 
@@ -598,6 +600,20 @@ class Scenario:
         seed = os.environ.get("MF_SEED", otherwise or str(time.time_ns()))
         self.note(f"MF_SEED={seed}")
         return random.Random(seed)
+
+    @functools.cached_property
+    def random(self):
+        return self.seeded()
+
+    def some(self, number, tests):
+        """So many of them, by lot; or all (lot.py)."""
+        return draw(self.random, number, tests)
+
+    def run_cases(self, around, number):
+        """So many of those that are marked with case(): each within around(name)."""
+        for name, method, args in self.some(number, cases(self)):
+            with around(name) as twin:
+                method(twin, *args)
 
     def rescue(self):
         """After a failure: do not let the next test fail for the same reason."""

@@ -23,6 +23,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
+from migrate.lot import REPEAT
 from migrate.move import (FAILED, HOLD, KILLED, MODES, MOVED, PATIENT, SPLIT, TOOL, UNKNOWN, Move,
                           Scenario, check_order, discard, events_of, hooks, resolve)
 from vm import AgentError, Bed, HostError, QmpError
@@ -90,11 +91,10 @@ class Steady:
 class Phases(Scenario):
     def __init__(self, bed):
         super().__init__(bed)
-        self.repeat = int(os.environ.get("MF_REPEAT", "1"))
         # Most of the time is spent waiting for whom somebody has silenced.
-        self.patient = PATIENT if self.repeat < 2 else ["--timeout", "4000"]
+        self.patient = PATIENT if REPEAT < 2 else ["--timeout", "4000"]
         self.only = [word for word in os.environ.get("MF_CELL", "").split("/") if word]
-        always_same = self.repeat < 2 and not self.only
+        always_same = REPEAT < 2 and not self.only
         self.random = self.seeded("few" if always_same else None)
         self.outcomes = {}
         self.vm = self.work = None
@@ -121,10 +121,10 @@ class Phases(Scenario):
 
     def plan(self):
         if self.only:
-            return self.repeat * [cell for cell in cells() if set(self.only) <= set(cell)]
-        if self.repeat < 2:
+            return REPEAT * [cell for cell in cells() if set(self.only) <= set(cell)]
+        if REPEAT < 2:
             return self.few()
-        every = list(cells()) * (self.repeat // 2)
+        every = list(cells()) * (REPEAT // 2)
         self.random.shuffle(every)
         return every
 

@@ -15,6 +15,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
+from migrate.lot import REPEAT
 from migrate.move import (FAILED, HOLD, MOVED, PATIENT, SMALL, SPLIT, TOOL, UNKNOWN, Move,
                           Scenario, Work, client_at, discard, events_of, hooks, mount_ram,
                           must_answer, never_written, resolve)
@@ -25,7 +26,6 @@ from vm.host import MOUNT
 class Resume(Scenario):
     def __init__(self, bed):
         super().__init__(bed)
-        self.random = self.seeded()
         self.anew()
 
     def anew(self):
@@ -440,36 +440,30 @@ class Resume(Scenario):
 
 
 def main():
-    repeat = int(os.environ.get("MF_REPEAT", "1"))
     with Bed(name="resume") as bed:
         resume = Resume(bed)
-        resume.short_cut()
-        resume.long_cut()
-        resume.sender_killed()
-        resume.sender_killed_late()
-        resume.receiver_killed()
-        resume.killed_writing()
-        resume.both_killed()
-        resume.interrupted()
-        resume.no_room()
-        for number in range(repeat):
+        for test in resume.some(4, [
+                resume.short_cut, resume.long_cut, resume.sender_killed,
+                resume.sender_killed_late, resume.receiver_killed, resume.killed_writing,
+                resume.both_killed, resume.interrupted, resume.no_room]):
+            test()
+        for number in range(REPEAT):
             resume.at_random(number + 1)
         with resume.test("the guest's own checks"):
             resume.work.verify()
-        resume.told_late()
         # From here on the guest is taken back now and then: who talked to it has lost it.
-        resume.host_died()
-        resume.another_qemu()
-        resume.died_unseen()
-        resume.differs("three-stage", "lose_page")
-        resume.differs("postcopy", "lose_pushed")
-        resume.given_up()
-        resume.powered_off("the guest powers itself off while memory follows it")
-        resume.anew()
-        resume.powered_off("the guest powers itself off, QEMU lives on", lambda twin: None)
-        resume.anew()
-        resume.powered_off("the guest powers itself off, QEMU is told to end",
-                           resume.told_to_end)
+        for test in resume.some(3, [
+                resume.told_late, resume.host_died, resume.another_qemu, resume.died_unseen,
+                lambda: resume.differs("three-stage", "lose_page"),
+                lambda: resume.differs("postcopy", "lose_pushed"), resume.given_up]):
+            test()
+        for name, end in resume.some(1, [
+                ("while memory follows it", None),
+                ("QEMU lives on", lambda twin: None),
+                ("QEMU is told to end", resume.told_to_end)]):
+            if not resume.vm.proc.running:
+                resume.anew()
+            resume.powered_off(f"the guest powers itself off, {name}", end)
         return resume.finish()
 
 

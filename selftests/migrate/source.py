@@ -14,7 +14,6 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from migrate.move import HOLD, MODES, Move, Scenario, Work, hooks, must_answer
 from vm import Bed
 
-REPEAT = int(os.environ.get("MF_REPEAT", "1"))
 
 
 class Source(Scenario):
@@ -67,9 +66,7 @@ class Source(Scenario):
         self.work.verify()
 
     def run(self):
-        for mode in MODES if REPEAT > 1 else ("precopy", "hybrid"):
-            if mode == "postcopy":
-                continue
+        for mode in self.some(1, [mode for mode in MODES if mode != "postcopy"]):
             with self.test(f"KVM's log, by default: {mode}"):
                 self.auto(mode)
         with self.test("events alone"):

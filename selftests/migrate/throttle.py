@@ -16,6 +16,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
+from migrate.lot import REPEAT
 from migrate.move import (
     FAILED, HOLD, MOVED, PORT, STRANDED, USAGE, Move, Scenario, Work, command, discard,
     hooks, must_answer)
@@ -147,12 +148,18 @@ class Throttle(Scenario):
         # Memory that the guest has freed is zero, and does not travel.
         self.vm = self.guest(smp=2, ram_mb=160, redis=False, append="init_on_free=1")
         self.work = Work(self.vm, WRITER)
+        self.a.run(f"mkdir {ROOT}/bare", check=True)
         # Host b's root has to lend its cpu controller.
-        self.a.run(f"""set -e
-                   cd {ROOT}
-                   mkdir vms bare
-                   echo +cpu > cgroup.subtree_control
-                   echo +cpu > vms/cgroup.subtree_control""", check=True)
+        self.lend(self.a)
+
+    @staticmethod
+    def lend(host):
+        """The cpu controller, to groups of VMs."""
+        host.run(f"""set -e
+                 cd {ROOT}
+                 mkdir -p vms
+                 echo +cpu > cgroup.subtree_control
+                 echo +cpu > vms/cgroup.subtree_control""", check=True)
 
     def begin(self, twin, *args, each=False):
         """The first round is quick; then the guest writes all again, and the line is slow.
@@ -273,8 +280,11 @@ class Throttle(Scenario):
         move.send.kill(signal.SIGINT)
         move.send_failed("cancelled")
 
-    def dies(self, groups):
+    def dies(self):
         """Its QEMU ends while it is slowed."""
+        groups = Groups(self.vm)
+        groups.enter("")
+        self.work = Work(self.vm, WRITER)
         twin = self.vm.twin(self.other(self.vm.host)).start()
         try:
             move = self.begin(twin, "--throttle", each=True)
@@ -316,51 +326,62 @@ class Throttle(Scenario):
         must_answer(self.vm)
         self.work.verify()
         move.nothing_left()
-        return Groups(twin)
 
     def was_slowed(self):
         """On a machine that is busy enough the VM is slow by itself."""
         if not self.has_slowed:
             raise Skip(TOO_BUSY)
 
+    # Where the vCPUs are
+
+    def end_somehow(self, groups, where):
+        ways = [("killed", self.kill), ("cancelled", self.cancel)]
+        for name, way in self.some(1, ways):
+            with self.test(f"{name} while the guest is slowed, {where}"):
+                self.ends(groups, way)
+
+    def in_a_group(self):
+        groups = Groups(self.vm)
+        groups.enter("vms/vm1")
+        with self.test("without it, the guest does not move"):
+            self.fails(groups)
+        with self.test("refused where it is not possible"):
+            self.refused(groups)
+        groups.enter("vms/vm1")
+        self.end_somehow(groups, "in a group")
+        with self.test("it moves"):
+            self.moves(groups, "--throttle")
+            self.was_slowed()
+
+    def in_the_root_group(self):
+        groups = Groups(self.vm)
+        groups.enter("")
+        with self.test("it moves from the root group"):
+            self.moves(groups, "--no-postcopy", "--mode", "auto", "--throttle")
+            self.was_slowed()
+
+    def in_own_groups(self):
+        where = "limited vCPUs in groups of their own"
+        groups = Groups(self.vm)
+        self.lend(self.vm.host)
+        groups.libvirt("vms/vm2")
+        self.end_somehow(groups, where)
+        if REPEAT > 1:
+            with self.test(f"it moves, {where}"):
+                self.moves(groups, "--throttle")
+                self.was_slowed()
+
 
 def main():
-    # Once: one way to end for each layout. Else every way.
-    often = int(os.environ.get("MF_REPEAT", "1")) > 1
     with Bed(name="throttle") as bed:
         throttle = Throttle(bed)
-        ways = [("killed", throttle.kill), ("cancelled", throttle.cancel)]
-        groups = Groups(throttle.vm)
-        groups.enter("vms/vm1")
-        with throttle.test("without it, the guest does not move"):
-            throttle.fails(groups)
-        with throttle.test("refused where it is not possible"):
-            throttle.refused(groups)
-        groups.enter("vms/vm1")
-        for name, way in ways if often else ways[:1]:
-            with throttle.test(f"{name} while the guest is slowed"):
-                throttle.ends(groups, way)
-        with throttle.test("it moves"):
-            groups = throttle.moves(groups, "--throttle")
-            throttle.was_slowed()
-        groups.enter("")
-        with throttle.test("it moves from the root group"):
-            groups = throttle.moves(groups, "--no-postcopy", "--mode", "auto", "--throttle")
-            throttle.was_slowed()
-        groups.libvirt("vms/vm2")
-        for name, way in ways if often else ways[1:]:
-            with throttle.test(f"{name}, limited vCPUs in groups of their own"):
-                throttle.ends(groups, way)
-        if often:
-            with throttle.test("it moves, limited vCPUs in groups of their own"):
-                groups = throttle.moves(groups, "--throttle")
-                throttle.was_slowed()
+        throttle.in_a_group()
+        for layout in throttle.some(1, [throttle.in_the_root_group, throttle.in_own_groups]):
+            layout()
         with throttle.test("the guest's own checks"):
             throttle.work.end()
         with throttle.test("QEMU ends while the guest is slowed"):
-            throttle.work = Work(throttle.vm, WRITER)
-            groups.enter("")
-            throttle.dies(groups)
+            throttle.dies()
         return throttle.finish()
 
 

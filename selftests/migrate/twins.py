@@ -18,7 +18,6 @@ from vm import Bed
 
 MB = 12
 PAGES = MB * 256
-REPEAT = int(os.environ.get("MF_REPEAT", "1"))
 # Each turn both files become others, a part at a time, one soon after the other.
 RESTLESS = f"""
 n=0
@@ -71,10 +70,10 @@ class Twins(Scenario):
         self.vm.run("cp /tmp/one /tmp/two", timeout=60, check=True)
 
     def run(self):
-        for mode in MODES if REPEAT > 1 else ["precopy", "postcopy"]:
+        for mode in self.some(1, MODES):
             with self.test(f"still: {mode}"):
                 self.still(mode)
-        for mode in MODES if REPEAT > 1 else ["postcopy"]:
+        for mode in self.some(1, MODES):
             with self.test(f"restless: {mode}"):
                 self.restless(mode)
         return self.tests.finish()

@@ -13,11 +13,13 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
+from migrate.lot import case
 from migrate.move import (FAILED, HOLD, MOVED, PATIENT, UNKNOWN, Move, Scenario, Tool, Work,
                           ask, discard, events_of, hooks, resolve)
 from vm import AgentError, Bed, QmpError
 
-
+# Of the tests, by lot, in make check.
+FEW = 6
 # Of the operator, who does not wait for a send that stands still.
 OPERATOR = "/run/guest/vm1.operator"
 
@@ -98,6 +100,7 @@ class Unknown(Scenario):
 
     # COMMIT was said and heard, RUNNING was not heard
 
+    @case("answer to the commit lost; resolve ends the source")
     def lost_answer(self, twin):
         move = self.begin(twin, recv_env=hooks(running=HOLD))
         self.cut_at(move, "running")
@@ -109,6 +112,7 @@ class Unknown(Scenario):
         assert move.recv.wait(60) == MOVED, move.text()
         self.now_there(move)
 
+    @case("answer lost, network back: send asks by itself")
     def found_again(self, twin):
         """The network comes back before send gives up: it asks for itself."""
         move = Move(self.vm, twin, args=["--timeout", "30000"], recv_args=PATIENT,
@@ -122,6 +126,7 @@ class Unknown(Scenario):
 
     # COMMIT was said, but never heard
 
+    @case("commit lost; resolve lets the destination run")
     def lost_commit(self, twin):
         move = self.begin(twin, send_env=hooks(commit=HOLD))
         self.cut_at(move, "commit", side="send")
@@ -134,6 +139,7 @@ class Unknown(Scenario):
         assert move.recv.wait(60) == MOVED, move.text()
         self.now_there(move)
 
+    @case("commit of a paused VM lost; its QEMU there dies")
     def paused(self, twin):
         """A VM that did not run: of its end over there only QEMU can tell, and none of ours
         lets it run."""
@@ -151,6 +157,7 @@ class Unknown(Scenario):
         self.vm.qmp("cont")
         self.still_here(move)
 
+    @case("commit lost; the receiver dies when it has answered")
     def answered_and_died(self, twin):
         """It has given the VM up, and is gone before it hears that this was understood."""
         move = self.begin(twin, send_env=hooks(commit=HOLD))
@@ -167,6 +174,7 @@ class Unknown(Scenario):
         assert "x-ignore-shared" not in self.vm.capabilities(), asks.output
         self.still_here(move)
 
+    @case("commit lost; resolve --back takes the VM back")
     def taken_back(self, twin):
         move = self.begin(twin, send_env=hooks(commit=HOLD))
         self.cut_at(move, "commit", side="send")
@@ -178,6 +186,7 @@ class Unknown(Scenario):
 
     # COMMIT was not said, and whoever asks does not know that
 
+    @case("nothing committed; resolve does not let the destination run")
     def source_stands_still(self, twin):
         """It is about to let the VM run on: nobody may have the destination run it."""
         move = Move(self.vm, twin, recv_args=PATIENT, send_env=hooks(commit=HOLD),
@@ -192,6 +201,7 @@ class Unknown(Scenario):
         assert move.send.wait(120) == FAILED, move.text()
         self.still_here(move)
 
+    @case("sender dies before the commit, and nobody asks")
     def nobody_asks(self, twin):
         """What waits there can be told to run by hand: by then it is an ordinary VM."""
         move = self.dies_in_the_dark(twin)
@@ -204,6 +214,7 @@ class Unknown(Scenario):
 
     # It was answered, but who has asked does not say so
 
+    @case("commit lost; who asks is killed; send --resume")
     def asked_and_gone(self, twin):
         """A VM that runs over there gets its memory all the same."""
         move = Move(self.vm, twin, recv_args=PATIENT, send_env=hooks(commit=HOLD),
@@ -224,6 +235,7 @@ class Unknown(Scenario):
 
     # The receiver dies after it has heard COMMIT: only the operator knows
 
+    @case("receiver dies after the commit; the operator's word")
     def operator(self, twin):
         move = self.begin(twin, recv_env=hooks(committed=HOLD))
         move.recv.wait_hook("committed")
@@ -236,6 +248,7 @@ class Unknown(Scenario):
 
     # The source dies
 
+    @case("sender dies before the commit")
     def source_died(self, twin):
         """Its guard lets the VM run on, and has the destination give it up."""
         move = self.begin(twin, send_env=hooks(commit=HOLD))
@@ -247,6 +260,7 @@ class Unknown(Scenario):
         move.guard_ends()
         self.still_here(move)
 
+    @case("sender dies before the commit, network cut too")
     def source_died_in_the_dark(self, twin):
         """Nobody can tell the destination: it stays paused, until somebody asks."""
         move = self.dies_in_the_dark(twin)
@@ -255,6 +269,7 @@ class Unknown(Scenario):
         assert move.recv.wait(60) == FAILED, move.text()
         self.still_here(move)
 
+    @case("Ctrl-C at a prepared receiver")
     def interrupted_receiver(self, twin):
         """Ctrl-C at a receiver that is prepared gives the VM back."""
         move = self.begin(twin, send_env=hooks(commit=HOLD))
@@ -267,25 +282,7 @@ class Unknown(Scenario):
 def main():
     with Bed(name="unknown") as bed:
         unknown = Unknown(bed)
-        for name, test in (
-                ("answer to the commit lost; resolve ends the source", unknown.lost_answer),
-                ("answer lost, network back: send asks by itself", unknown.found_again),
-                ("commit lost; resolve lets the destination run", unknown.lost_commit),
-                ("commit lost; resolve --back takes the VM back", unknown.taken_back),
-                ("commit lost; the receiver dies when it has answered",
-                 unknown.answered_and_died),
-                ("commit of a paused VM lost; its QEMU there dies", unknown.paused),
-                ("nothing committed; resolve does not let the destination run",
-                 unknown.source_stands_still),
-                ("commit lost; who asks is killed; send --resume", unknown.asked_and_gone),
-                ("sender dies before the commit, and nobody asks", unknown.nobody_asks),
-                ("receiver dies after the commit; the operator's word", unknown.operator),
-                ("sender dies before the commit", unknown.source_died),
-                ("sender dies before the commit, network cut too",
-                 unknown.source_died_in_the_dark),
-                ("Ctrl-C at a prepared receiver", unknown.interrupted_receiver)):
-            with unknown.twin_test(name) as twin:
-                test(twin)
+        unknown.run_cases(unknown.twin_test, FEW)
         with unknown.test("the guest's own checks"):
             unknown.work.end()
         return unknown.finish()

@@ -24,6 +24,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
+from migrate.lot import REPEAT
 from migrate.move import HOLD, Move, Scenario, discard, hooks
 from vm import Bed
 from vm.ktap import Skip
@@ -150,11 +151,10 @@ class Walkers(Scenario):
 
 
 def main():
-    repeat = int(os.environ.get("MF_REPEAT", "1"))
     with Bed(name="walkers") as bed:
         walkers = Walkers(bed)
         # The walks are always the same.
-        for _ in range(max(1, repeat // 5)):
+        for _ in range(max(1, REPEAT // 5)):
             walkers.foretold("sequential", 90)
             walkers.foretold("strided", 80)
             walkers.not_foretold()
