@@ -39,7 +39,7 @@ def forge(page, seed):
 
 class Known(Scenario):
     def __init__(self, bed, disk=None):
-        super().__init__(bed, disk=disk)
+        super().__init__(bed, disk=disk, huge=True)
         self.vm = self.guest(redis=False, disk=disk and self.a.disk)
         self.image = os.path.join(bed.dir, "ram.raw")
         self.work = Work(self.vm, "writer 4 rate=200")

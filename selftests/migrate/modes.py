@@ -16,19 +16,15 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
 from migrate.lot import REPEAT
-from migrate.move import (HUGE, Scenario, Work, mount_ram, must_answer,
-                          travelled)
+from migrate.move import Scenario, Work, must_answer, travelled
 from migrate.redis_load import RedisLoad
 from vm import Bed
 
 
 class Modes(Scenario):
     def __init__(self, bed):
-        super().__init__(bed)
-        for host in (self.a, self.b):
-            mount_ram(host, HUGE)
-        self.vm = self.guest(disk=bed.disk(size_mb=64), append="init_on_free=1", smp=2,
-                             ram_dir=HUGE, ram_options=",align=2M")
+        super().__init__(bed, huge=True)
+        self.vm = self.guest(disk=bed.disk(size_mb=64), append="init_on_free=1", smp=2)
         assert self.large(), "the guest has no large pages"
         self.works = [Work(self.vm, "writer 16 hot=1 rate=500 threads=2"),
                       Work(self.vm, "disk /dev/vda 1 rate=50")]

@@ -90,7 +90,7 @@ class Steady:
 
 class Phases(Scenario):
     def __init__(self, bed):
-        super().__init__(bed)
+        super().__init__(bed, huge=True)
         # Most of the time is spent waiting for whom somebody has silenced.
         self.patient = PATIENT if REPEAT < 2 else ["--timeout", "4000"]
         self.only = [word for word in os.environ.get("MF_CELL", "").split("/") if word]

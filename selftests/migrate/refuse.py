@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
 from migrate.move import (FAILED, HOLD, PORT, SMALL, TOOL, USAGE, Move, Survivor, command,
-                          discard, hooks, mount_ram)
+                          discard, hooks, mount_small)
 from vm import Bed, Guest
 
 
@@ -132,7 +132,7 @@ class Refuse(Survivor):
     # Too little memory
 
     def memory(self):
-        mount_ram(self.b, SMALL)
+        mount_small(self.b)
         try:
             with self.case("too little memory at the destination", ram_dir=SMALL) as twin:
                 Move(self.vm, twin, recv_args=["--no-memory-check"]).failed("no memory left")

@@ -17,15 +17,14 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # pylint: disable=wrong-import-position
 from migrate.lot import REPEAT
 from migrate.move import (FAILED, HOLD, MOVED, PATIENT, SMALL, SPLIT, TOOL, UNKNOWN, Move,
-                          Scenario, Work, client_at, discard, events_of, hooks, mount_ram,
+                          Scenario, Work, client_at, discard, events_of, hooks, mount_small,
                           must_answer, never_written, resolve)
 from vm import AgentError, Bed, QmpError
-from vm.host import MOUNT
 
 
 class Resume(Scenario):
     def __init__(self, bed):
-        super().__init__(bed)
+        super().__init__(bed, huge=True)
         self.anew()
 
     def anew(self):
@@ -360,8 +359,8 @@ class Resume(Scenario):
 
     def no_room(self):
         """The file system there is full: it is given room, and the rest comes."""
-        host = self.other(self.vm.host)
-        mount_ram(host, SMALL)
+        host, usual = self.other(self.vm.host), self.vm.ram_dir
+        mount_small(host)
         with self.twin_test("no room for the rest: remount, send --resume",
                             ram_dir=SMALL) as twin:
             move = self.begin(twin, recv_args=["--no-memory-check"])
@@ -372,7 +371,7 @@ class Resume(Scenario):
             move.resume_send()
             self.lives(move)
             # Where the twins to come shall be.
-            self.vm.ram_dir = MOUNT
+            self.vm.ram_dir = usual
 
     def powered_off(self, name, end=None):
         """The guest shuts itself down over there: what it lacks, it will never want.

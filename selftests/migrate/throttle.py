@@ -144,7 +144,7 @@ class Groups:
 
 class Throttle(Scenario):
     def __init__(self, bed):
-        super().__init__(bed, rate=FAST)
+        super().__init__(bed, rate=FAST, huge=True)
         # Memory that the guest has freed is zero, and does not travel.
         self.vm = self.guest(smp=2, ram_mb=160, redis=False, append="init_on_free=1")
         self.work = Work(self.vm, WRITER)

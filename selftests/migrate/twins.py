@@ -35,7 +35,7 @@ def copies(result):
 
 class Twins(Scenario):
     def __init__(self, bed):
-        super().__init__(bed)
+        super().__init__(bed, huge=True)
         self.vm = self.guest(redis=False)
         self.work = Work(self.vm, "writer 4 rate=200")
         self.vm.run(f"dd if=/dev/urandom of=/tmp/one bs=1M count={MB} 2>/dev/null && "

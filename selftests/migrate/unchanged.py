@@ -21,7 +21,7 @@ COMPRESS = ("off", "on", "auto")
 
 class Unchanged(Scenario):
     def __init__(self, bed):
-        super().__init__(bed, rate="200mbit")
+        super().__init__(bed, huge=True)
         self.vm = self.guest(redis=False)
         self.work = None
 

@@ -26,7 +26,7 @@ OPERATOR = "/run/guest/vm1.operator"
 
 class Unknown(Scenario):
     def __init__(self, bed):
-        super().__init__(bed)
+        super().__init__(bed, huge=True)
         self.vm = self.guest(ram_mb=160, redis=False, disk=bed.disk(size_mb=64),
                              append="init_on_free=1",
                              extra=["-qmp", f"unix:{OPERATOR},server=on,wait=off"])

@@ -118,7 +118,7 @@ class Bed:
 
     def host(self, name="a", **options):
         """Boot one host without links. Options: smp, mem (MiB), icount, load,
-        append (to the kernel's command line)."""
+        mount (options of mfram), append (to the kernel's command line)."""
         def start():
             host = self._add(name, **options)
             host.start()

@@ -46,7 +46,7 @@ class Host:
     disk = "/dev/vda"	# of one that was given a disk
 
     def __init__(self, bed, name, number, smp=1, mem=1024, links=None, icount=False,
-                 load=True, append="", disk=None, qemu_args=()):
+                 load=True, mount="", append="", disk=None, qemu_args=()):
         self.bed = bed
         self.name = name
         self.number = number
@@ -54,6 +54,7 @@ class Host:
         self.mem = mem * (2 if image.is_debug(bed.kernel) else 1)
         self.icount = icount
         self.load = load
+        self.mount = mount	# options of mfram, as -o huge=always
         self.append = append	# to the kernel's command line
         self._image = disk
         self.qemu_args = list(qemu_args)
@@ -233,7 +234,7 @@ class Host:
                       "ip link set eth2 master br0", "ip link set eth2 up"]
         self.run("set -e\n" + "\n".join(setup), timeout=60, check=True)
 
-    def load_module(self, options=""):
+    def load_module(self):
         """insmod migrate_fast.ko and mount mfram."""
         path = image.module(self.bed.kernel)
         if not path:
@@ -244,7 +245,7 @@ class Host:
                  done
                  insmod {path}
                  mkdir -p {MOUNT}
-                 mount -t mfram {options} none {MOUNT}""", timeout=60, check=True)
+                 mount -t mfram {self.mount} none {MOUNT}""", timeout=60, check=True)
 
     def unload_module(self):
         self.run(f"umount {MOUNT}; rmmod migrate_fast", timeout=60, check=True)
