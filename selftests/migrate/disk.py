@@ -77,13 +77,16 @@ class Disk(Known):
         assert self.read() == self.sum, "the guest's disk is another"
 
     def written_after(self):
-        """The guest runs there, and overwrites half of the disk before that was read."""
+        """The guest runs there, and overwrites parts of the disk before they were read.
+
+        An eighth of it: it waits for each page.
+        """
         self.index()
         twin = self.vm.twin(self.other(self.vm.host)).start()
         move = Move(self.vm, twin, verify=True, recv_args=["--store", STORE],
                     args=THREE_STAGE, recv_env=hooks(lazy=HOLD))
         move.recv.wait_hook("lazy")
-        self.write(range(1, DISK_MB, 2), twin)
+        self.write(range(1, DISK_MB, 8), twin)
         self.sum = self.read(twin)
         move.recv.release()
         result = move.moved()

@@ -44,7 +44,7 @@ def slope(first, later):
 
 class Fast(Scenario):
     def __init__(self, bed):
-        super().__init__(bed)
+        super().__init__(bed, huge=True)
         # Memory that the guest has freed is zero, and does not travel.
         self.vm = self.guest(redis=False, append="init_on_free=1")
         self.fast = f"rate={1.15 * FACTOR * carries(LINKS[0]):.0f}"
@@ -211,16 +211,13 @@ def main():
         fast = Fast(bed)
         with fast.test("precopy gives up within its bounds"):
             fast.gives_up()
-        with fast.test("three-stage"):
-            fast.at_speed(fast.once, "three-stage")
-        with fast.test("postcopy"):
-            fast.postcopy()
-        with fast.test("hybrid"):
-            fast.at_speed(fast.once, "hybrid")
-        with fast.test("auto"):
-            fast.at_speed(fast.once, "auto")
-        with fast.test("auto --allow-postcopy"):
-            fast.at_speed(fast.once, "auto", "--allow-postcopy")
+        for mode in fast.some(3, ["postcopy", "three-stage", "hybrid", "auto",
+                                  "auto --allow-postcopy"]):
+            with fast.test(mode):
+                if mode == "postcopy":
+                    fast.postcopy()
+                else:
+                    fast.at_speed(fast.once, *mode.split())
         with fast.test("auto, it writes as fast, but mostly the same"):
             fast.hot()
             fast.at_speed(fast.reuse)

@@ -182,18 +182,15 @@ def main():
         full = Full(bed)
         with full.test("idle guest"):
             full.idle()
-        with full.test("back again"):
-            full.quiet_again()
-        with full.test("guest that writes its memory"):
-            full.writer()
-        with full.test("guest that reads and writes its disk"):
-            full.disk()
-        with full.test("redis under load from outside"):
-            full.redis()
-        with full.test("writer, disk and redis at once"):
-            full.all_at_once()
-        with full.test("guest that writes faster than the link carries"):
-            full.too_fast()
+        for name, test in full.some(4, [
+                ("back again", full.quiet_again),
+                ("guest that writes its memory", full.writer),
+                ("guest that reads and writes its disk", full.disk),
+                ("redis under load from outside", full.redis),
+                ("writer, disk and redis at once", full.all_at_once),
+                ("guest that writes faster than the link carries", full.too_fast)]):
+            with full.test(name):
+                test()
         return full.finish()
 
 

@@ -302,7 +302,7 @@ class Fuzz(Survivor):
         broken_off = [b"", frame(ROUND, page=1), frame(PAGES, page, count=1)[:100],
                       frame(PREPARE) + frame(DEVICE, b"x" * 500)]
         with self.case("lies after a right greeting") as twin:
-            for data in cases:
+            for data in self.some(30, cases):
                 self.after_greeting(twin, data)
             for data in broken_off:
                 self.after_greeting(twin, data, then_close=True)
@@ -393,7 +393,7 @@ class Fuzz(Survivor):
                                                frame(MISS, b"\xff" * 8, count=1)]),
             ("false digests", [good + frame(DIFFER, b"x" * 32, count=9)]),
             ("a failure", [good + frame(FAIL, b"the cat sat on the cable")])]
-        for name, answers in cases:
+        for name, answers in self.some(9, cases):
             with self.test(f"a destination that says {name}"):
                 move, _ = self.fake(*answers)
                 move.failed("the cat sat" if name == "a failure" else "")

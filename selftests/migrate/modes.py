@@ -125,16 +125,14 @@ def main():
         modes = Modes(bed)
         # Nothing in it is random.
         for _ in range(max(1, REPEAT // 5)):
-            with modes.test("three-stage"):
-                modes.three_stage()
-            with modes.test("postcopy"):
-                modes.postcopy()
-            with modes.test("hybrid"):
-                modes.hybrid()
-            with modes.test("auto, where pre-copy is good enough"):
-                modes.auto()
-            with modes.test("auto, post-copy forbidden, the rate adapted"):
-                modes.forbidden()
+            for name, test in modes.some(3, [
+                    ("three-stage", modes.three_stage),
+                    ("postcopy", modes.postcopy),
+                    ("hybrid", modes.hybrid),
+                    ("auto, where pre-copy is good enough", modes.auto),
+                    ("auto, post-copy forbidden, the rate adapted", modes.forbidden)]):
+                with modes.test(name):
+                    test()
         return modes.finish()
 
 

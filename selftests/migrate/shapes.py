@@ -58,7 +58,7 @@ class Shapes(Scenario):
         high = self.first_data(vm, 3 * GIB + GIB // 2)
         assert high >= 0, "nothing of the guest's memory is above 4 GiB"
         used = self.used(vm)
-        for mode in "precopy", "postcopy":
+        for mode in self.some(1, ["precopy", "postcopy"]):
             vm, result = self.move(vm, args=["--mode", mode])
             work.guest = vm
             work.verify()

@@ -360,6 +360,12 @@ class Throttle(Scenario):
             self.moves(groups, "--no-postcopy", "--mode", "auto", "--throttle")
             self.was_slowed()
 
+    def qemu_ends(self):
+        with self.test("the guest's own checks"):
+            self.work.end()
+        with self.test("QEMU ends while the guest is slowed"):
+            self.dies()
+
     def in_own_groups(self):
         where = "limited vCPUs in groups of their own"
         groups = Groups(self.vm)
@@ -376,12 +382,9 @@ def main():
     with Bed(name="throttle") as bed:
         throttle = Throttle(bed)
         throttle.in_a_group()
-        for layout in throttle.some(1, [throttle.in_the_root_group, throttle.in_own_groups]):
-            layout()
-        with throttle.test("the guest's own checks"):
-            throttle.work.end()
-        with throttle.test("QEMU ends while the guest is slowed"):
-            throttle.dies()
+        for test in throttle.some(1, [throttle.in_the_root_group, throttle.in_own_groups,
+                                      throttle.qemu_ends]):
+            test()
         return throttle.finish()
 
 

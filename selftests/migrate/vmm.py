@@ -24,7 +24,7 @@ EXTRA = ("-m", "256,slots=2,maxmem=1G", "-device", "VGA,romfile=")
 
 class Vmm(Scenario):
     def __init__(self, bed):
-        super().__init__(bed)
+        super().__init__(bed, huge=True)
         self.vm = self.guest(redis=False, extra=EXTRA)
         self.work = Work(self.vm, "writer 16 hot=1 rate=500")
 

@@ -155,9 +155,10 @@ def main():
         walkers = Walkers(bed)
         # The walks are always the same.
         for _ in range(max(1, REPEAT // 5)):
-            walkers.foretold("sequential", 90)
-            walkers.foretold("strided", 80)
-            walkers.not_foretold()
+            for test in walkers.some(2, [lambda: walkers.foretold("sequential", 90),
+                                         lambda: walkers.foretold("strided", 80),
+                                         walkers.not_foretold]):
+                test()
         return walkers.finish()
 
 

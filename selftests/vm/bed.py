@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from . import image
 from .child import start_child, stop_child
@@ -102,8 +103,8 @@ class Bed:
         for boot in itertools.count(1):
             try:
                 hosts = start()
-                for host in hosts:
-                    host.wait_ready()
+                with ThreadPoolExecutor() as pool:
+                    list(pool.map(Host.wait_ready, hosts))
                 return hosts
             except BootError as error:
                 # Who stopped it did not want another one.
