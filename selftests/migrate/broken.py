@@ -22,7 +22,7 @@ from migrate.move import (FAILED, HOLD, PATIENT, Move, Survivor, hooks, never_wr
 from vm import Bed
 
 # Of the tests, by lot, in make check.
-FEW = 16
+FEW = 12
 
 
 class Broken(Survivor):

@@ -182,7 +182,7 @@ def main():
         full = Full(bed)
         with full.test("idle guest"):
             full.idle()
-        for name, test in full.some(4, [
+        for name, test in full.some(3, [
                 ("back again", full.quiet_again),
                 ("guest that writes its memory", full.writer),
                 ("guest that reads and writes its disk", full.disk),

@@ -19,7 +19,7 @@ from migrate.move import (FAILED, HOLD, MOVED, PATIENT, UNKNOWN, Move, Scenario,
 from vm import AgentError, Bed, QmpError
 
 # Of the tests, by lot, in make check.
-FEW = 6
+FEW = 4
 # Of the operator, who does not wait for a send that stands still.
 OPERATOR = "/run/guest/vm1.operator"
 
