@@ -360,9 +360,12 @@ class Throttle(Scenario):
             self.moves(groups, "--no-postcopy", "--mode", "auto", "--throttle")
             self.was_slowed()
 
-    def qemu_ends(self):
+    def own_checks(self):
         with self.test("the guest's own checks"):
             self.work.end()
+
+    def qemu_ends(self):
+        self.own_checks()
         with self.test("QEMU ends while the guest is slowed"):
             self.dies()
 
@@ -385,6 +388,8 @@ def main():
         for test in throttle.some(1, [throttle.in_the_root_group, throttle.in_own_groups,
                                       throttle.qemu_ends]):
             test()
+        if throttle.vm.proc.running:
+            throttle.own_checks()
         return throttle.finish()
 
 
