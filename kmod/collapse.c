@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Refuse MADV_COLLAPSE for a RAM file while pages of it are absent.
+ * Refuse MADV_COLLAPSE for a RAM file while pages of it are absent; and on
+ * kernels where it heeds the same flag userfaultfd(2), while it is tracked.
  *
  * madvise(MADV_COLLAPSE) puts zeroes in the place of what a large page lacks,
  * and maps it for its caller without a page fault: our methods are not asked,
@@ -23,13 +24,13 @@
  * To refuse is to wait until none of these is left:
  *
  *  - mappings without the flag. Those that fork(), mremap(2) and splits make of
- *    others inherit it; what mmap() makes has it if @refused was seen, else it
+ *    others inherit it; what mmap() makes has it if @refusers were seen, else it
  *    will be found in the file's i_mmap, but not before mmap() has come so far.
  *  - collapses under way that have seen no flag. Before 6.6 they map what they
  *    have made without another look. They let go of mmap_lock while they work.
  *
  * Both hold a reference of the file that is no mapping's in i_mmap: mmap() from
- * before it looks at @refused, a collapse since it looked at the flag, under
+ * before it looks at @refusers, a collapse since it looked at the flag, under
  * mmap_lock. So when every mapping has had the flag set under its mmap_lock,
  * and the file has no more references than mappings and our own, there is
  * neither, and there will be none. References of others delay this: short ones
@@ -37,7 +38,8 @@
  *
  * That can take long, so no lock of ours is held: mmap_lock of any process
  * (write) is the only one, and i_mmap_rwsem is not held while it is taken. Of
- * several who refuse each does all of it.
+ * several who refuse each does all of it. The last who allows has the flag taken
+ * away, by a work that does nothing if somebody refuses again by then.
  */
 #include <linux/err.h>
 #include <linux/file.h>
@@ -79,7 +81,7 @@ static bool is_unstable(struct mm_struct *mm)
  * A process with a mapping of the file that is not as it shall be, with a
  * reference; NULL: there is none. Processes that have ended, or never begun, do
  * not count: nobody can collapse for them. *@settled: what is under way knows
- * @refused.
+ * what is asked for.
  */
 static struct mm_struct *find_other(struct file *shmem, bool refused,
 				    long references, bool *settled)
@@ -144,22 +146,25 @@ static int change_all(struct file *shmem, bool refused, long references,
 
 /**
  * mf_collapse_refuse - none of the file's mappings can be collapsed any more
- * @collapse: of the file; no page of it is absent
+ * @collapse: of the file
+ * @who: refuses, until mf_collapse_allow()
  *
- * Context: no lock held; the caller has an open file of ours, whose inode holds
- * a reference of the shmem file, and sees to it that nobody calls
- * mf_collapse_allow() meanwhile. May wait for mmap_lock of any process that maps
- * it. Return: 0, or -EINTR: then mf_collapse_allow() is to be called.
+ * Context: no lock held that is taken under mmap_lock or waits for it; the
+ * caller has an open file of ours, whose inode holds a reference of the shmem
+ * file, and sees to it that nobody calls mf_collapse_allow() for @who meanwhile.
+ * May wait for mmap_lock of any process that maps it, and for page faults that
+ * hold a reference. Return: 0, or -EINTR: then mf_collapse_allow() is to be
+ * called.
  */
-int mf_collapse_refuse(struct mf_collapse *collapse)
+int mf_collapse_refuse(struct mf_collapse *collapse, enum mf_refuser who)
 {
 	int err;
 
+	set_bit(who, &collapse->refusers);
+	/* Pairs with mf_collapse_map(), and with restore(). */
+	smp_mb__after_atomic();
 	if (cancel_delayed_work_sync(&collapse->restore))
 		fput(collapse->shmem);
-	WRITE_ONCE(collapse->refused, true);
-	/* Pairs with mf_collapse_map(). */
-	smp_mb();
 	while ((err = change_all(collapse->shmem, true, 1,
 				 mmap_write_lock_killable)) == -EAGAIN) {
 		if (signal_pending(current))
@@ -185,10 +190,14 @@ static void restore(struct work_struct *work)
 	struct mf_collapse *collapse = container_of(to_delayed_work(work),
 						    struct mf_collapse,
 						    restore);
-	int err;
+	int err = 0;
 
-	/* The inode of ours may have a reference, and this work has one. */
-	err = change_all(collapse->shmem, false, 2, lock_if_free);
+	/*
+	 * Who refuses after this look waits for us to end. The inode of ours
+	 * may have a reference of the file, and this work has one.
+	 */
+	if (!READ_ONCE(collapse->refusers))
+		err = change_all(collapse->shmem, false, 2, lock_if_free);
 	/* Refused to be queued: it is being cancelled, and was not pending. */
 	if (!err || !queue_delayed_work(restore_queue, &collapse->restore,
 					AGAIN_JIFFIES))
@@ -196,23 +205,24 @@ static void restore(struct work_struct *work)
 }
 
 /**
- * mf_collapse_allow - mappings of the file can be collapsed as ever
- * @collapse: of the file; no page of it is absent
+ * mf_collapse_allow - as far as @who goes, mappings of the file can be collapsed
+ * @collapse: of the file
+ * @who: has refused, or not
  *
  * That takes a while: a mapping may be in use by who waits for an absent page
  * of another file, which must not keep the caller.
  *
- * Context: under fill->lock.
+ * Context: any that may not be atomic; not called for the same @who at once.
  */
-void mf_collapse_allow(struct mf_collapse *collapse)
+void mf_collapse_allow(struct mf_collapse *collapse, enum mf_refuser who)
 {
-	if (!collapse->refused)
+	if (!test_and_clear_bit(who, &collapse->refusers) ||
+	    READ_ONCE(collapse->refusers))
 		return;
-	WRITE_ONCE(collapse->refused, false);
-	/* Pairs with mf_collapse_map(). */
-	smp_mb();
 	get_file(collapse->shmem);
-	queue_delayed_work(restore_queue, &collapse->restore, 0);
+	/* Two who were both the last ones queue it once. */
+	if (!queue_delayed_work(restore_queue, &collapse->restore, 0))
+		fput(collapse->shmem);
 }
 
 /**
@@ -227,7 +237,7 @@ void mf_collapse_map(const struct mf_collapse *collapse,
 {
 	/* The reference first: see mf_collapse_refuse(). */
 	smp_mb();
-	if (READ_ONCE(collapse->refused))
+	if (READ_ONCE(collapse->refusers))
 		mf_vma_set_flags(vma, VM_DONTEXPAND, VM_DONTEXPAND);
 }
 

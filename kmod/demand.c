@@ -173,14 +173,16 @@ static int begin_marking(struct mf_fill *fill)
 	/* And stays so, since we are marking. */
 	refused = fill->count;
 	mutex_unlock(&fill->lock);
-	return refused ? 0 : mf_collapse_refuse(fill->collapse);
+	if (refused)
+		return 0;
+	return mf_collapse_refuse(fill->collapse, MF_REFUSER_FILL);
 }
 
 static void end_marking(struct mf_fill *fill)
 {
 	mutex_lock(&fill->lock);
 	if (!--fill->marking && !fill->count)
-		mf_collapse_allow(fill->collapse);
+		mf_collapse_allow(fill->collapse, MF_REFUSER_FILL);
 	mutex_unlock(&fill->lock);
 }
 

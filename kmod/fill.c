@@ -198,7 +198,7 @@ void mf_fill_present(struct mf_fill *fill, u64 start, u64 end)
 	fill->server = NULL;
 	xa_unlock(&fill->wants);
 	if (!fill->marking)
-		mf_collapse_allow(fill->collapse);
+		mf_collapse_allow(fill->collapse, MF_REFUSER_FILL);
 }
 
 void mf_fill_abort(struct mf_fill *fill)

@@ -15,6 +15,7 @@
 #include "ram.h"
 #include "trace.h"
 #include "track.h"
+#include "upgrade.h"
 
 static void track_free(struct mf_track *track)
 {
@@ -265,8 +266,9 @@ static int arm(struct mf_ram *ram, struct mf_track *track)
  * Takes the inode lock of the file, so that its size cannot change between
  * the check and the moment from which on it is fixed.
  *
- * Context: may sleep. Return: 0, -EBUSY somebody tracks it, -ESTALE it is
- * longer than @pages, -ENOMEM, -EINTR.
+ * Context: may sleep; see mf_upgrades_begin(). Return: 0, -EBUSY somebody tracks
+ * it, -ESTALE it is longer than @pages, -EADDRINUSE see mf_upgrades_begin(),
+ * -ENOMEM, -EINTR.
  */
 int mf_track_start(struct mf_ram *ram, struct inode *inode, u64 pages,
 		   struct mf_track **ret)
@@ -298,7 +300,9 @@ int mf_track_start(struct mf_ram *ram, struct inode *inode, u64 pages,
 	 * which one that a real-time task has for itself may never do.
 	 */
 	synchronize_rcu_expedited();
-	err = arm(ram, track);
+	err = mf_upgrades_begin(ram);
+	if (!err)
+		err = arm(ram, track);
 	if (err) {
 		mf_track_stop(ram, inode, track);
 		return err;
@@ -321,6 +325,7 @@ free:
 void mf_track_stop(struct mf_ram *ram, struct inode *inode,
 		   struct mf_track *track)
 {
+	mf_upgrades_end(ram);
 	inode_lock(inode);
 	RCU_INIT_POINTER(ram->track, NULL);
 	inode_unlock(inode);

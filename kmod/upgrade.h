@@ -25,6 +25,10 @@ static inline void mf_upgrades_mprotect(struct mf_upgrades *upgrades)
 		atomic_set(&upgrades->mprotect, 1);
 }
 
+/* While the file is tracked. */
+int mf_upgrades_begin(struct mf_ram *ram);
+void mf_upgrades_end(struct mf_ram *ram);
+
 bool mf_upgrades_possible(struct mf_ram *ram);
 
 #endif

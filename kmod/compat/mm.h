@@ -56,6 +56,16 @@ static inline bool mf_mprotect_batches(struct vm_area_struct *vma)
 }
 
 /*
+ * So does userfaultfd(2) when it ends write protection, which it can with the
+ * asynchronous one without our methods. Since 7.2 not in mappings that are
+ * VM_DONTEXPAND.
+ */
+static inline bool mf_userfaultfd_batches(void)
+{
+	return LINUX_VERSION_CODE >= KERNEL_VERSION(6, 17, 0);
+}
+
+/*
  * From 6.18 on a fault in a mapping of a tmpfs file maps, with the page that
  * .fault has found, all the others of its folio, and so does .map_pages.
  */

@@ -44,11 +44,15 @@ static int collapse(struct mf_vm *vm)
 {
 	int tries;
 
-	/* EAGAIN: a page was busy for a moment, in a per-CPU batch perhaps. */
+	/*
+	 * EAGAIN: a page was busy for a moment, in a per-CPU batch perhaps.
+	 * EINVAL: what is tracked is not collapsed (from 6.17 on), nor is it for
+	 * a moment after.
+	 */
 	for (tries = 0; tries < 50; tries++) {
 		if (!madvise(vm->map, PAGES * MF_PAGE, MADV_COLLAPSE))
 			return 0;
-		if (errno != EAGAIN)
+		if (errno != EAGAIN && errno != EINVAL)
 			break;
 		usleep(20000);
 	}

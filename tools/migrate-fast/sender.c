@@ -64,6 +64,8 @@ static int track(struct vm *vm)
 
 	if (err == -EBUSY)
 		return fail("another migration of this VM is under way here: its RAM is tracked already");
+	if (err == -EADDRINUSE)
+		return fail("a process has the VM's RAM write-protected by userfaultfd(2), as QEMU does for a background snapshot: end that first");
 	if (err)
 		return fail("the module cannot track the VM's RAM: %s",
 			    strerror(-err));

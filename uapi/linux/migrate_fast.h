@@ -119,15 +119,17 @@ struct migrate_fast_add {
  * START begins to track every file of the session that is not tracked yet:
  * when it returns, no page of them is writable in any page table without its
  * dirty bit. Copy the files after START, not before. While a file is tracked
- * it cannot grow (EBUSY to whoever tries).
+ * it cannot grow (EBUSY to whoever tries); and on kernels from 6.17 on its
+ * mappings are neither collapsed (MADV_COLLAPSE) nor served by userfaultfd(2).
  *
  * STOP ends tracking and forgets the dirty bits. Stopping what is not
  * tracked is no error. Large (2 MB) mappings that were split come back by
- * and by (khugepaged) or at once with madvise(MADV_COLLAPSE).
+ * and by (khugepaged) or, from a moment later on, with madvise(MADV_COLLAPSE).
  *
  * Errors of START: EBUSY another session tracks one of the files; ESTALE a
- * file has grown since ADD; ENOMEM; EINTR. On error no file is tracked that
- * was not tracked before. Errors of STOP: EINTR.
+ * file has grown since ADD; EADDRINUSE (kernels from 6.17 on) a mapping of one
+ * is under write protection by userfaultfd(2); ENOMEM; EINTR. On error no file
+ * is tracked that was not tracked before. Errors of STOP: EINTR.
  */
 struct migrate_fast_start {
 	__u32 flags;
