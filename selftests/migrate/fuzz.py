@@ -226,13 +226,13 @@ class Fuzz(Survivor):
             for data in cases:
                 self.after_greeting(twin, data, split=True)
             assert twin.status() == "inmigrate", "QEMU was touched"
-        empty = hashlib.sha256(bytes(4096)).digest()
+        empty, proof = hashlib.sha256(bytes(4096)).digest(), bytes(16)
         cases = [
             # From DEMAND on memory is filled, and nobody touches it otherwise.
-            frame(COPY, struct.pack("<QQ", pages, 2) + empty, count=1),
-            frame(COPY, struct.pack("<QQ", 1, pages) + empty, count=1),
-            frame(COPY, struct.pack("<QQ", 1, 2) + empty, count=1, page=9),
-            frame(COPY, struct.pack("<QQ", 1, 2) + empty, count=2),
+            frame(COPY, struct.pack("<QQ", pages, 2) + proof, count=1),
+            frame(COPY, struct.pack("<QQ", 1, pages) + proof, count=1),
+            frame(COPY, struct.pack("<QQ", 1, 2) + proof, count=1, page=9),
+            frame(COPY, struct.pack("<QQ", 1, 2) + proof, count=2),
             frame(REFER, struct.pack("<QQ", 1, 2) + empty, count=1), frame(DEMAND),
             frame(STALE, b"x" * 8, count=64, page=pages), frame(PACKED, b"x" * 99, count=1),
             frame(PAGES, bytes(4096), count=1, page=pages), frame(COMMIT)]
@@ -273,11 +273,11 @@ class Fuzz(Survivor):
             frame(REFER, bytes(48), count=2), frame(REFER, bytes(47), count=1),
             frame(REFER, bytes(48) * 129, count=129), frame(REFER, b"", count=1),
             frame(REFER, struct.pack("<Q", pages) + bytes(40), count=1),
-            frame(COPY, bytes(48), count=1, ram=7), frame(COPY, bytes(48), count=1, page=7),
-            frame(COPY, bytes(48), count=1, page=1 << 40), frame(COPY, bytes(48), count=2),
-            frame(COPY, bytes(48) * 129, count=129), frame(COPY, b"", count=1),
-            frame(COPY, struct.pack("<Q", pages) + bytes(40), count=1),
-            frame(COPY, struct.pack("<QQ", 0, pages) + bytes(32), count=1),
+            frame(COPY, bytes(32), count=1, ram=7), frame(COPY, bytes(32), count=1, page=7),
+            frame(COPY, bytes(32), count=1, page=1 << 40), frame(COPY, bytes(32), count=2),
+            frame(COPY, bytes(32) * 129, count=129), frame(COPY, b"", count=1),
+            frame(COPY, struct.pack("<Q", pages) + bytes(24), count=1),
+            frame(COPY, struct.pack("<QQ", 0, pages) + bytes(16), count=1),
             frame(PACKED, page, count=1), frame(PACKED, b"", count=1),
             frame(PACKED, page, count=0), frame(PACKED, page, count=65),
             frame(PACKED, page, count=2, page=pages - 1), frame(PACKED, page, count=1, ram=7),

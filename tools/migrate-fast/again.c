@@ -90,6 +90,8 @@ static int serve_again(struct receiver *receiver, const json_t *record)
 	if (!hello_is_session(session))
 		return fail("a file in %s is damaged", KEEP_DIR);
 	strcpy(receiver->session, session);
+	if (proof_begin(&receiver->proof, session))
+		return -1;
 	if (!json_is_true(json_object_get(record, "committed")))
 		return fail("the source has not handed the VM over to this QEMU; it is the source's. To end what was loaded here: migrate-fast abort --qmp %s",
 			    options->qmp);

@@ -18,6 +18,9 @@
 /* Copies are no more than that; what is compressed needs room to be tried. */
 #define PACKED_BYTES	(FLUSH_BYTES + 2 * WIRE_PACK_PAGES * MF_PAGE_SIZE)
 
+_Static_assert(sizeof(((struct wire_copy *)0)->proof) == PROOF_BYTES,
+	       "a proof");
+
 void gather_init(struct gather *gather, struct vm *vm, struct conn *conn,
 		 enum compress compress)
 {
@@ -103,15 +106,16 @@ int gather_zero(struct gather *gather, unsigned int ram, uint64_t page)
 }
 
 /*
- * Room for another name in a frame of that @type and @page, and the frame for
- * it. NULL after fail().
+ * Room for another name, of @bytes, in a frame of that @type and @page, and the
+ * frame for it. NULL after fail().
  */
-static union gather_name *add_name(struct gather *gather, enum wire_type type,
-				   unsigned int ram, uint64_t page)
+static void *add_name(struct gather *gather, enum wire_type type,
+		      unsigned int ram, uint64_t page, uint32_t bytes)
 {
 	struct wire_frame *last = NULL;
+	void *name;
 
-	if ((gather->nr_names == GATHER_NAMES ||
+	if ((gather->names_bytes + bytes > GATHER_NAMES ||
 	     gather->bytes >= FLUSH_BYTES) && gather_flush(gather))
 		return NULL;
 	if (gather->nr_frames)
@@ -129,37 +133,45 @@ static union gather_name *add_name(struct gather *gather, enum wire_type type,
 		gather->bytes += WIRE_HEADER;
 	}
 	last->count++;
-	last->length += sizeof(union gather_name);
-	gather->bytes += sizeof(union gather_name);
-	return &gather->names[gather->nr_names++];
+	last->length += bytes;
+	gather->bytes += bytes;
+	name = gather->names + gather->names_bytes;
+	gather->names_bytes += bytes;
+	return name;
 }
 
 int gather_reference(struct gather *gather, unsigned int ram,
 		     const struct migrate_fast_digest *digest)
 {
-	union gather_name *name = add_name(gather, WIRE_REFER, ram, 0);
+	struct wire_reference *name = add_name(gather, WIRE_REFER, ram, 0,
+					       sizeof(*name));
 
 	if (!name)
 		return -1;
 	delta_forget(&gather->delta, ram, digest->page, 1);
-	name->reference.page = htole64(digest->page);
-	name->reference.xxh64 = htole64(digest->xxh64);
-	memcpy(name->reference.sha256, digest->sha256, sizeof(digest->sha256));
+	name->page = htole64(digest->page);
+	name->xxh64 = htole64(digest->xxh64);
+	memcpy(name->sha256, digest->sha256, sizeof(digest->sha256));
 	return 0;
 }
 
-int gather_copy(struct gather *gather, unsigned int ram,
-		const struct migrate_fast_digest *digest,
+int gather_copy(struct gather *gather, unsigned int ram, uint64_t page,
 		unsigned int from_ram, uint64_t from)
 {
-	union gather_name *name = add_name(gather, WIRE_COPY, ram, from_ram);
+	uint8_t tag[PROOF_BYTES];
+	struct wire_copy *name;
 
+	if (pack_read(&gather->pack, gather->vm->ram[ram].fd, page, 1))
+		return -1;
+	/* Of the page as it is now, before others are read for a flush. */
+	proof_make_twin(&gather->proof, gather->pack.pages, tag);
+	name = add_name(gather, WIRE_COPY, ram, from_ram, sizeof(*name));
 	if (!name)
 		return -1;
-	delta_forget(&gather->delta, ram, digest->page, 1);
-	name->copy.page = htole64(digest->page);
-	name->copy.from = htole64(from);
-	memcpy(name->copy.sha256, digest->sha256, sizeof(digest->sha256));
+	delta_forget(&gather->delta, ram, page, 1);
+	name->page = htole64(page);
+	name->from = htole64(from);
+	memcpy(name->proof, tag, PROOF_BYTES);
 	return 0;
 }
 
@@ -269,7 +281,7 @@ static int prepare(struct gather *gather)
 static unsigned int build(struct gather *gather)
 {
 	struct migrate_fast_segment *segment = gather->segments;
-	const union gather_name *name = gather->names;
+	const uint8_t *name = gather->names;
 	const uint8_t *packed = gather->packed;
 	unsigned int i;
 
@@ -290,7 +302,7 @@ static unsigned int build(struct gather *gather)
 		};
 		if (frame->type == WIRE_REFER || frame->type == WIRE_COPY) {
 			segment->offset = (uintptr_t)name;
-			name += frame->count;
+			name += frame->length;
 		} else if (frame->type != WIRE_PAGES || gather->copied[i]) {
 			segment->offset = (uintptr_t)packed;
 			packed += frame->length;
@@ -306,7 +318,7 @@ static unsigned int build(struct gather *gather)
 void gather_forget(struct gather *gather)
 {
 	gather->nr_frames = 0;
-	gather->nr_names = 0;
+	gather->names_bytes = 0;
 	gather->nr_same = 0;
 	gather->bytes = 0;
 }

@@ -17,7 +17,8 @@
 #include "vm.h"
 
 #define GATHER_FRAMES	(MIGRATE_FAST_MAX_SEGMENTS / 2)
-#define GATHER_NAMES	(32 * WIRE_MAX_REFERENCES)
+#define GATHER_NAMES	(32 * WIRE_MAX_REFERENCES * \
+			 sizeof(struct wire_reference))
 
 struct gather {
 	struct vm *vm;
@@ -33,12 +34,8 @@ struct gather {
 	struct proof proof;
 	struct delta delta;
 	uint8_t *packed;	/* payloads that are copies, one after the other */
-	/* Those of REFER and COPY frames, one after the other. */
-	union gather_name {
-		struct wire_reference reference;
-		struct wire_copy copy;
-	} names[GATHER_NAMES];
-	unsigned int nr_names;
+	uint8_t names[GATHER_NAMES];	/* payloads of REFER and COPY, likewise */
+	size_t names_bytes;
 	unsigned int nr_same;	/* pages of SAME frames */
 	uint64_t bytes;
 	uint64_t saved;		/* by deltas and compression, in all */
@@ -53,9 +50,8 @@ int gather_zero(struct gather *gather, unsigned int ram, uint64_t page);
 /* The destination may have the page that @digest tells of. */
 int gather_reference(struct gather *gather, unsigned int ram,
 		     const struct migrate_fast_digest *digest);
-/* ... as page @from of file @from_ram. */
-int gather_copy(struct gather *gather, unsigned int ram,
-		const struct migrate_fast_digest *digest,
+/* It should have it as page @from of file @from_ram. */
+int gather_copy(struct gather *gather, unsigned int ram, uint64_t page,
 		unsigned int from_ram, uint64_t from);
 /* The destination should have the page as it is. */
 int gather_same(struct gather *gather, unsigned int ram, uint64_t page);

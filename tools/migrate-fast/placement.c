@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "../lib/bitmap.h"
@@ -42,17 +43,15 @@ static int check_range(struct receiver *receiver,
  * Not through a mapping: there a page would be cleared, then written, and each
  * first touch of one is a fault.
  */
-static int write_pages(struct receiver *receiver, unsigned int number,
-		       uint64_t page, uint64_t count, const void *from)
+static int write_parts(struct receiver *receiver, unsigned int number,
+		       uint64_t page, struct iovec *parts, int count)
 {
 	const struct ram *ram = &receiver->vm.ram[number];
-	size_t bytes = count * MF_PAGE_SIZE, done = 0;
+	off_t at = (off_t)(page * MF_PAGE_SIZE);
 	ssize_t n;
 
-	lazy_forget(&receiver->lazy, number, page, count);
-	while (done < bytes) {
-		n = pwrite(ram->fd, (const uint8_t *)from + done, bytes - done,
-			   (off_t)(page * MF_PAGE_SIZE + done));
+	while (count) {
+		n = pwritev(ram->fd, parts, count, at);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0 && (!n || errno == ENOSPC || errno == ENOMEM))
@@ -60,9 +59,37 @@ static int write_pages(struct receiver *receiver, unsigned int number,
 		if (n < 0)
 			return fail("cannot write to %s: %s", ram->path,
 				    strerror(errno));
-		done += (size_t)n;
+		at += n;
+		for (; count && (size_t)n >= parts->iov_len; parts++, count--)
+			n -= (ssize_t)parts->iov_len;
+		if (count) {
+			parts->iov_base = (uint8_t *)parts->iov_base + n;
+			parts->iov_len -= (size_t)n;
+		}
 	}
 	return 0;
+}
+
+static int write_pages(struct receiver *receiver, unsigned int number,
+		       uint64_t page, uint64_t count, const void *from)
+{
+	struct iovec part = { (void *)from, count * MF_PAGE_SIZE };
+
+	lazy_forget(&receiver->lazy, number, page, count);
+	return write_parts(receiver, number, page, &part, 1);
+}
+
+/* @count times the same one. */
+static int write_twins(struct receiver *receiver, unsigned int number,
+		       uint64_t page, uint32_t count, const void *from)
+{
+	struct iovec parts[WIRE_MAX_REFERENCES];
+	uint32_t i;
+
+	lazy_forget(&receiver->lazy, number, page, count);
+	for (i = 0; i < count; i++)
+		parts[i] = (struct iovec){ (void *)from, MF_PAGE_SIZE };
+	return write_parts(receiver, number, page, parts, (int)count);
 }
 
 /* Brings pages of the VM that are not absent to .room. */
@@ -257,44 +284,74 @@ static bool is_copy(const struct receiver *receiver,
 	       le64toh(copy->from) < vm->ram[frame->page].mf.pages;
 }
 
-/* Brings what is to be copied. False if it is something else. */
+/* Brings what is to be copied to .room. False if it is not known to be there. */
+static bool recall_twin(struct receiver *receiver, const struct wire_copy *copy)
+{
+	const uint8_t *twin = proof_twin(&receiver->proof, copy->proof);
+
+	if (twin)
+		memcpy(receiver->room, twin, MF_PAGE_SIZE);
+	return twin;
+}
+
+/* Likewise, from where it is said to be. False if it is something else. */
 static bool read_twin(struct receiver *receiver, const struct wire_frame *frame,
 		      const struct wire_copy *copy)
 {
 	if (!read_pages(receiver, (unsigned int)frame->page,
 			le64toh(copy->from), 1))
-		return known_is_it(&receiver->known, receiver->room,
-				   copy->sha256);
+		return proof_is_twin(&receiver->proof, receiver->room,
+				     copy->proof);
 	free(fail_take());
 	return false;
+}
+
+/* From the first of @n copies on: neighbours that are of the same content. */
+static uint32_t twins_in_a_row(const struct wire_copy *copies, uint32_t n)
+{
+	uint64_t first = le64toh(copies->page);
+	uint32_t i;
+
+	for (i = 1; i < n; i++)
+		if (le64toh(copies[i].page) != first + i ||
+		    memcmp(copies[i].proof, copies->proof, PROOF_BYTES))
+			break;
+	return i;
 }
 
 /*
  * Pages that others of this VM equal, which came before. A source that has
  * changed such a one since, or whose reference to it was missed, is found out
- * by the SHA-256.
+ * by the proof.
  */
 int place_copies(struct receiver *receiver, const struct wire_frame *frame,
 		 const uint8_t *payload)
 {
 	const struct wire_copy *copies = (const void *)payload;
 	uint64_t missed[WIRE_MAX_REFERENCES];
-	uint32_t i, n = 0;
+	uint32_t i, len, n = 0;
 
 	if (!is_naming_now(receiver, frame, sizeof(*copies)) ||
 	    frame->page >= receiver->vm.rams)
 		return conn_out_of_turn(&receiver->conn, frame);
-	for (i = 0; i < frame->count; i++) {
-		uint64_t page = le64toh(copies[i].page);
-
+	for (i = 0; i < frame->count; i++)
 		if (!is_copy(receiver, frame, &copies[i]))
 			return conn_out_of_turn(&receiver->conn, frame);
+	for (i = 0; i < frame->count; i += len) {
+		uint64_t page = le64toh(copies[i].page);
+
+		len = twins_in_a_row(copies + i, frame->count - i);
+		if (recall_twin(receiver, &copies[i]) ||
+		    read_twin(receiver, frame, &copies[i])) {
+			if (write_twins(receiver, frame->ram, page, len,
+					receiver->room))
+				return -1;
+			continue;
+		}
+		/* What another one is taken from may be right. */
+		len = 1;
 		lazy_forget(&receiver->lazy, frame->ram, page, 1);
-		if (!read_twin(receiver, frame, &copies[i]))
-			missed[n++] = copies[i].page;
-		else if (write_pages(receiver, frame->ram, page, 1,
-				     receiver->room))
-			return -1;
+		missed[n++] = copies[i].page;
 	}
 	return tell_missed(receiver, frame, missed, n);
 }
@@ -323,9 +380,10 @@ int place_late_copies(struct receiver *receiver, const struct wire_frame *frame,
 		if (!is_copy(receiver, frame, &copies[i]))
 			return conn_out_of_turn(&receiver->conn, frame);
 		lazy_forget(&receiver->lazy, frame->ram, page, 1);
-		if (!is_absent(receiver, (unsigned int)frame->page,
-			       le64toh(copies[i].from)) &&
-		    read_twin(receiver, frame, &copies[i]))
+		if (recall_twin(receiver, &copies[i]) ||
+		    (!is_absent(receiver, (unsigned int)frame->page,
+				le64toh(copies[i].from)) &&
+		     read_twin(receiver, frame, &copies[i])))
 			ret = demand_fill(&receiver->demand, frame->ram, page,
 					  1, receiver->room);
 		else

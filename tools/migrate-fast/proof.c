@@ -58,6 +58,32 @@ void proof_make(const struct proof *proof, const void *page,
 		memset(tag, 0, PROOF_BYTES);
 }
 
+static void remember(struct proof *proof, const void *page,
+		     const uint8_t tag[PROOF_BYTES])
+{
+	memcpy(proof->page, page, MF_PAGE_SIZE);
+	memcpy(proof->tag, tag, PROOF_BYTES);
+	proof->remembers = true;
+}
+
+void proof_make_twin(struct proof *proof, const void *page,
+		     uint8_t tag[PROOF_BYTES])
+{
+	if (!proof->remembers || memcmp(proof->page, page, MF_PAGE_SIZE)) {
+		proof_make(proof, page, tag);
+		remember(proof, page, tag);
+	}
+	memcpy(tag, proof->tag, PROOF_BYTES);
+}
+
+const uint8_t *proof_twin(const struct proof *proof,
+			  const uint8_t tag[PROOF_BYTES])
+{
+	if (proof->remembers && !memcmp(proof->tag, tag, PROOF_BYTES))
+		return proof->page;
+	return NULL;
+}
+
 bool proof_is(const struct proof *proof, const void *page,
 	      const uint8_t tag[PROOF_BYTES])
 {
@@ -65,4 +91,14 @@ bool proof_is(const struct proof *proof, const void *page,
 
 	return (make(proof, page, own) && !memcmp(own, tag, PROOF_BYTES)) ||
 	       hook_set("trust-proof");
+}
+
+bool proof_is_twin(struct proof *proof, const void *page,
+		   const uint8_t tag[PROOF_BYTES])
+{
+	bool is = proof_is(proof, page, tag);
+
+	if (is)
+		remember(proof, page, tag);
+	return is;
 }

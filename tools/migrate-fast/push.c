@@ -25,20 +25,14 @@ static int push_copy(struct sender *sender, unsigned int number,
 		     const struct migrate_fast_digest *digest)
 {
 	struct pager *pager = &sender->pager;
-	struct migrate_fast_digest both;
 	unsigned int from_ram;
-	uint64_t from, next;
-	int64_t got;
+	uint64_t from;
 
 	if (!pages_twin(pager, digest, &from_ram, &from))
 		return 1;
-	got = mf_hash(sender->vm.session, &sender->vm.ram[number].mf,
-		      MIGRATE_FAST_HASH_SHA256, digest->page, 1, 0, &both, 1,
-		      &next);
-	if (got != 1)
-		return 1;
 	sender->stats.supplied.copied++;
-	return gather_copy(&pager->gather, number, &both, from_ram, from);
+	return gather_copy(&pager->gather, number, digest->page, from_ram,
+			   from);
 }
 
 static int push_page(struct sender *sender, unsigned int number,

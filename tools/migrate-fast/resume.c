@@ -47,6 +47,8 @@ int resume_supply(struct sender *sender)
 		sender->stats.total_pages += vm->ram[i].mf.pages;
 	pages_init(&sender->pager, vm, &sender->conn, &sender->progress,
 		   sender->options->compress);
+	if (proof_begin(&sender->pager.gather.proof, sender->session))
+		return -1;
 	progress_start(&sender->progress, &sender->stats,
 		       &sender->conn.tx_bytes, options->json);
 	pull_init(&sender->supply.pull, &sender->pager,

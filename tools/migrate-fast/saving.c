@@ -23,7 +23,7 @@ void saving_count(struct stats *stats, const struct gather *gather,
 	bytes = (pages->unchanged + named) * MF_PAGE_SIZE + gather->saved;
 	/* What was named in vain has travelled after all. */
 	spent = pages->unchanged * PROOF_BYTES +
-		named * sizeof(union gather_name) +
+		named * sizeof(struct wire_reference) +
 		(stats->missed + stats->unchanged_missed + broken(stats)) *
 		MF_PAGE_SIZE;
 	stats->saved_bytes = bytes > spent ? bytes - spent : 0;

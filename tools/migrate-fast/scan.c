@@ -49,18 +49,6 @@ static bool is_known(const struct pager *pager,
 	return pager->refer && refer_perhaps(pager->refer, digest->xxh64);
 }
 
-/* May it be named? One name that was missed is enough. */
-static bool is_candidate(const struct pass *pass, const struct pages *pages,
-			 const struct migrate_fast_digest *digest)
-{
-	unsigned int ram;
-	uint64_t page;
-
-	return !bitmap_test(pages->refused, digest->page) &&
-	       (is_known(pass->pager, digest) ||
-		pages_twin(pass->pager, digest, &ram, &page));
-}
-
 /* Has the destination got it? If not it will say so. */
 static bool may_be_same(const struct pass *pass, const struct pages *pages,
 			const struct migrate_fast_digest *digest)
@@ -92,12 +80,15 @@ static int whole(struct pass *pass, struct pages *pages,
 
 /*
  * Names it, if it has a name: its twin, which is nearer than a disk, but not
- * there yet if the disk is read later. Else it goes whole.
+ * there yet if the disk is read later. What may be known there by @digest needs
+ * a SHA-256, and waits for it if it is @without. Else it goes whole; one name
+ * that was missed is enough.
  */
-static int by_name(struct pass *pass, struct pages *pages,
-		   const struct migrate_fast_digest *digest)
+static int by_name(struct pass *pass, const struct chunk *chunk,
+		   const struct migrate_fast_digest *digest, bool without)
 {
 	struct classes *classes = &pass->round->pages;
+	struct pages *pages = chunk->pages;
 	struct pager *pager = pass->pager;
 	bool known = is_known(pager, digest);
 	unsigned int ram;
@@ -108,11 +99,15 @@ static int by_name(struct pass *pass, struct pages *pages,
 	if (!(pager->lazy && known) && pages_twin(pager, digest, &ram, &page)) {
 		classes->copy++;
 		pages_record(pager, pages->number, digest);
-		return gather_copy(&pager->gather, pages->number, digest, ram,
-				   page);
+		return gather_copy(&pager->gather, pages->number, digest->page,
+				   ram, page);
 	}
 	if (!known)
 		return whole(pass, pages, digest);
+	if (without) {
+		bitmap_set(pass->candidates, digest->page - chunk->start);
+		return 0;
+	}
 	classes->reference++;
 	pages_record(pager, pages->number, digest);
 	return gather_reference(&pager->gather, pages->number, digest);
@@ -149,11 +144,7 @@ static int classify(struct pass *pass, const struct chunk *chunk,
 		pages_record_same(pass->pager, pages->number, digest);
 		return gather_same(&pass->pager->gather, pages->number, page);
 	}
-	if (is_candidate(pass, pages, digest)) {
-		bitmap_set(pass->candidates, page - chunk->start);
-		return 0;
-	}
-	return whole(pass, pages, digest);
+	return by_name(pass, chunk, digest, true);
 }
 
 /*
@@ -208,11 +199,9 @@ static void take_out_owed(struct pass *pass, const struct chunk *chunk,
 static int classify_candidate(struct pass *pass, const struct chunk *chunk,
 			      const struct migrate_fast_digest *digest)
 {
-	struct pages *pages = chunk->pages;
-
 	if (digest->flags & MIGRATE_FAST_DIGEST_ZERO)
-		return zero(pass, pages, digest->page);
-	return by_name(pass, pages, digest);
+		return zero(pass, chunk->pages, digest->page);
+	return by_name(pass, chunk, digest, false);
 }
 
 /* Digests what the bitmap names, and deals with each page by @deal. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Source: equal pages of the VM. A page whose twin has travelled is copied
- * from that at the destination, which compares its SHA-256.
+ * from that at the destination, which compares its proof (proof.h).
  *
  * Finds a page that was said to the destination, by its XXH64. It forgets
  * some, and remembers some that hold something else by now: it is a hint.

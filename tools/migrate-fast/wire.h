@@ -82,7 +82,7 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC	0x3172464dU	/* "MFr1" */
-#define WIRE_VERSION	5
+#define WIRE_VERSION	6
 #define WIRE_HEADER	24
 /* Pages of one PAGES frame; of one ZERO frame any number is right. */
 #define WIRE_MAX_PAGES	1024
@@ -163,7 +163,7 @@ struct wire_reference {
 struct wire_copy {
 	uint64_t page;
 	uint64_t from;
-	uint8_t sha256[32];
+	uint8_t proof[16];	/* proof.h */
 } __attribute__((packed));
 
 void wire_pack(uint8_t header[WIRE_HEADER], const struct wire_frame *frame);
