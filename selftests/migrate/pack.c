@@ -185,6 +185,26 @@ TEST_F(pack, line_that_nobody_knows)
 	EXPECT_EQ(0, compressed(&self->pack, self->fd, self->packed, 0, 0));
 }
 
+/* A token bucket swallows the first bytes at once; a full socket tells. */
+TEST_F(pack, seems_fast)
+{
+	unsigned int n = 0, i;
+
+	for (i = 0; i < BATCHES; i++) {
+		pack_learn_line(&self->pack, (uint64_t)(1e9 * PAGE / FAST));
+		pack_learn_full(&self->pack, 64 * PAGE, (uint64_t)(64 * SLOW));
+		if (pack_begin(&self->pack, 0)) {
+			n++;
+			pack_all(&self->pack, self->fd, self->packed);
+		}
+	}
+	EXPECT_LT(BATCHES * 9 / 10, n);
+	/* It is not full any more. */
+	compressed(&self->pack, self->fd, self->packed, FAST, 0);
+	EXPECT_GT(BATCHES / 20, compressed(&self->pack, self->fd, self->packed,
+					   FAST, 0));
+}
+
 TEST_F(pack, limited)
 {
 	EXPECT_LT(BATCHES * 9 / 10, compressed(&self->pack, self->fd,

@@ -325,8 +325,8 @@ void gather_forget(struct gather *gather)
 
 static int flush(struct gather *gather)
 {
+	uint64_t done = 0, full = 0, full_done = 0;
 	struct conn *conn = gather->conn;
-	uint64_t done = 0;
 	unsigned int count;
 	int64_t n;
 
@@ -343,6 +343,10 @@ static int flush(struct gather *gather)
 		n = mf_send(gather->vm->session, conn->sock, gather->segments,
 			    count, done, 0);
 		if (n == -EAGAIN) {
+			if (!full) {
+				full = now_ns();
+				full_done = done;
+			}
 			if (conn_wait_writable(conn))
 				return -1;
 			continue;
@@ -355,6 +359,9 @@ static int flush(struct gather *gather)
 			return -1;
 	}
 	conn->mid_frame = false;
+	if (full)
+		pack_learn_full(&gather->pack, done - full_done,
+				now_ns() - full);
 	gather_forget(gather);
 	return 0;
 }

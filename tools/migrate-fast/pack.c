@@ -7,8 +7,10 @@
  * and the time that the line does: compressing pays if it takes less than the
  * line needs for a page as it is.
  *
- * What the line does the kernel knows, by what arrives. Pages that did not pay
- * are tried again now and then: memory is not the same everywhere.
+ * What the line does the kernel knows, by what arrives; after a pause that can
+ * be too much, as of a token bucket. While the socket is full it is seen by what
+ * the socket takes. Pages that did not pay are tried again now and then: memory
+ * is not the same everywhere.
  *
  * What does not get less is copied all the same if the line does not notice:
  * only of what went as a copy can a delta be made when it is written again.
@@ -37,6 +39,10 @@
 /* Batches that go as they are before it is tried again, at first and at most. */
 #define FIRST_TRY	16
 #define LAST_TRY	1024
+/* What a full socket takes tells something from so much on, for some batches. */
+#define FULL_BYTES	(128 * 1024)
+#define FULL_NS		(20 * NSEC_PER_MSEC)
+#define FULL_BATCHES	64
 /* Of what was measured, how much is new? */
 #define NEW		0.25
 
@@ -123,6 +129,11 @@ bool pack_begin(struct pack *pack, uint64_t allowed)
 	double line_ns = pack->line_ns;
 
 	learn(pack);
+	if (pack->full_left) {
+		pack->full_left--;
+		if (line_ns < pack->full_ns)
+			line_ns = pack->full_ns;
+	}
 	if (allowed && line_ns < 1e9 * MF_PAGE_SIZE / (double)allowed)
 		line_ns = 1e9 * MF_PAGE_SIZE / (double)allowed;
 
@@ -198,6 +209,19 @@ void pack_learn_line(struct pack *pack, uint64_t rate)
 {
 	if (rate)
 		average(&pack->line_ns, 1e9 * MF_PAGE_SIZE / (double)rate);
+}
+
+void pack_learn_full(struct pack *pack, uint64_t bytes, uint64_t ns)
+{
+	pack->took += bytes;
+	pack->took_ns += ns;
+	if (pack->took < FULL_BYTES || pack->took_ns < FULL_NS)
+		return;
+	average(&pack->full_ns, (double)pack->took_ns * MF_PAGE_SIZE /
+		(double)pack->took);
+	pack->full_left = FULL_BATCHES;
+	pack->took = 0;
+	pack->took_ns = 0;
 }
 
 size_t unpack_bytes(const void *from, size_t bytes, void *to, size_t room)

@@ -33,13 +33,16 @@ struct pack {
 	double copy_ns;		/* to read a page, and digest its blocks */
 	double page_ns;		/* to do so and compress it */
 	double line_ns;		/* for a page to be taken by the line */
+	double full_ns;		/* ... as it is while the socket is full */
 	double share;		/* of the bytes that compressing leaves */
+	unsigned int full_left;	/* batches for which that counts */
 	unsigned int left;	/* batches until it is tried again */
 	unsigned int patience;	/* ... how many it was at the last time */
 	bool on;		/* this batch is compressed */
 	bool cheap;		/* ... or may be copied, for deltas later */
 	uint64_t began;		/* to read the last pages */
 	struct pack_spent copying, packing;
+	uint64_t took, took_ns;	/* what a full socket took, in what time */
 	uint64_t packed;	/* pages that went compressed, deltas too */
 };
 
@@ -66,6 +69,11 @@ size_t pack_bytes(struct pack *pack, const void *from, size_t length,
 		  uint32_t count, void *to, size_t room);
 /* The line carries so many bytes per second, as far as is known; 0: it is not. */
 void pack_learn_line(struct pack *pack, uint64_t rate);
+/*
+ * The socket was full for @ns, and took @bytes in that time. That is what the
+ * line carries, where the kernel may have seen only how fast it swallows a bit.
+ */
+void pack_learn_full(struct pack *pack, uint64_t bytes, uint64_t ns);
 /* Destination. The bytes that @from has become at @to; 0: there is no room. */
 size_t unpack_bytes(const void *from, size_t bytes, void *to, size_t room);
 /* 0 if @from was exactly @count pages, which are at @to now. */
