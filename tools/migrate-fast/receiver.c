@@ -187,6 +187,29 @@ static bool is_acceptable(void *arg)
 	return awaiting->receiver->vm.qmp.gone || poll(&fd, 1, 0) > 0;
 }
 
+static int wake_up(struct watch *watch, short revents)
+{
+	(void)watch;
+	(void)revents;
+	return 0;
+}
+
+/* Until somebody has come, or QEMU has ended. */
+static int wait_for_peer(struct awaiting *awaiting)
+{
+	struct watch watch = {
+		.fd = awaiting->listener,
+		.events = POLLIN,
+		.ready = wake_up,
+	};
+	int ret;
+
+	loop_add(&watch);
+	ret = loop_until(is_acceptable, awaiting, 0);
+	loop_del(&watch);
+	return ret;
+}
+
 /*
  * Waits for a source. Strangers who do not speak the protocol are told off
  * and forgotten: whoever scans ports must not end a migration.
@@ -200,7 +223,7 @@ static int await(struct receiver *receiver, int listener)
 	int sock, ret;
 
 	while (!receiver->hello) {
-		if (loop_until(is_acceptable, &awaiting, 0))
+		if (wait_for_peer(&awaiting))
 			return -1;
 		if (receiver->vm.qmp.gone)
 			return receiver_qemu_gone(receiver);
