@@ -51,6 +51,8 @@ TIMES = 1 if QUICK else 3
 WORK = 30 if QUICK else 600
 STORE = "/run/store"
 IMAGE = "/run/random.raw"
+# Memory of guests is in large pages, as QEMU asks for its own.
+MOUNT = "-o huge=always"
 PRECOPY = ("--mode", "precopy")
 # How send is told to leave to the disk what can be read there; its mode is auto.
 LAZY = ("--lazy",)
@@ -134,7 +136,8 @@ class Loads:
         self.say = say
         self.name = name
         self.hosts = bed.pair(mem=HOST_MB.get(name, 1536),
-                              disk=guest_disk() if self.on_disk(name) else None)
+                              disk=guest_disk() if self.on_disk(name) else None,
+                              mount=MOUNT)
         self.ram_mb = GUEST_MB.get(name, 256)
         bed.rate(RATE)
 

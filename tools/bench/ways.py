@@ -48,12 +48,16 @@ class Ours:
         began = time.monotonic()
         send = Tool(vm.host, ["send", "--qmp", vm.qmp_path, "--to",
                               f"{twin.host.addr}:{PORT}", "--json", *self.args])
+        # Then the VM runs over there, and what is left of QEMU here ends.
+        while send.running and not any(event["phase"] == "ending"
+                                       for event in send.events("phase")):
+            time.sleep(0.02)
+        ended = time.monotonic()
         rc = send.wait(PATIENCE)
         if rc and not (rc == 1 and self.gives_up):
             raise Failed(f"migrate-fast send returned {rc}:\n{send.output}\n{recv.output}")
         if not rc:
-            wait_running(twin, began + PATIENCE)
-        ended = time.monotonic()
+            wait_running(twin, ended)
         result = send.events("result")[-1]
         recv.wait(60)
         return began, ended, {"told_ms": result["total_ms"], "finished": int(not rc),

@@ -215,7 +215,8 @@ int cmd_send(const struct options *options)
 			resume(&sender);
 	}
 	throttle_end(&sender.throttle);
-	sender.stats.total_ms = ms_since(sender.stats.started);
+	if (sender.stats.result != RESULT_MOVED)
+		sender.stats.total_ms = ms_since(sender.stats.started);
 	if (options->keep && sender.stats.result == RESULT_MOVED) {
 		vm_close_session(&sender.vm);
 		keeping_leave(&sender.vm, options->store);
