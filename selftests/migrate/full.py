@@ -182,15 +182,13 @@ def main():
         full = Full(bed)
         with full.test("idle guest"):
             full.idle()
-        for name, test in full.some(3, [
-                ("back again", full.quiet_again),
-                ("guest that writes its memory", full.writer),
-                ("guest that reads and writes its disk", full.disk),
-                ("redis under load from outside", full.redis),
-                ("writer, disk and redis at once", full.all_at_once),
-                ("guest that writes faster than the link carries", full.too_fast)]):
-            with full.test(name):
-                test()
+        full.run_tests(full.some(3, [
+            ("back again", full.quiet_again),
+            ("guest that writes its memory", full.writer),
+            ("guest that reads and writes its disk", full.disk),
+            ("redis under load from outside", full.redis),
+            ("writer, disk and redis at once", full.all_at_once),
+            ("guest that writes faster than the link carries", full.too_fast)]))
         return full.finish()
 
 

@@ -183,10 +183,8 @@ class Known(Scenario):
         for mode in self.some(1, MODES):
             with self.test(f"known: {mode}"):
                 self.known(mode)
-        for case in (self.commutes, self.others, self.tenants, self.written, self.shrinks,
-                     self.forged):
-            with self.test(case.__name__):
-                case()
+        self.run_tests([self.commutes, self.others, self.tenants, self.written, self.shrinks,
+                        self.forged])
         return self.tests.finish()
 
 

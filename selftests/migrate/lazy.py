@@ -89,9 +89,7 @@ class Lazy(Known):
         for mode in self.some(1, SPLIT_MODES):
             with self.test(f"read later: {mode}"):
                 self.read_later(mode)
-        for case in (self.written, self.killed, self.cut_off, self.refused):
-            with self.test(case.__name__):
-                case()
+        self.run_tests([self.written, self.killed, self.cut_off, self.refused])
         return self.tests.finish()
 
 

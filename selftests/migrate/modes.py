@@ -125,14 +125,12 @@ def main():
         modes = Modes(bed)
         # Nothing in it is random.
         for _ in range(max(1, REPEAT // 5)):
-            for name, test in modes.some(3, [
-                    ("three-stage", modes.three_stage),
-                    ("postcopy", modes.postcopy),
-                    ("hybrid", modes.hybrid),
-                    ("auto, where pre-copy is good enough", modes.auto),
-                    ("auto, post-copy forbidden, the rate adapted", modes.forbidden)]):
-                with modes.test(name):
-                    test()
+            modes.run_tests(modes.some(3, [
+                ("three-stage", modes.three_stage),
+                ("postcopy", modes.postcopy),
+                ("hybrid", modes.hybrid),
+                ("auto, where pre-copy is good enough", modes.auto),
+                ("auto, post-copy forbidden, the rate adapted", modes.forbidden)]))
         return modes.finish()
 
 

@@ -614,6 +614,13 @@ class Scenario:
         """So many of them, by lot; or all (lot.py)."""
         return draw(self.random, number, tests)
 
+    def run_tests(self, tests):
+        """One after the other: methods, or pairs of a name and a method."""
+        for test in tests:
+            name, run = test if isinstance(test, tuple) else (test.__name__, test)
+            with self.test(name):
+                run()
+
     def run_cases(self, around, number):
         """So many of those that are marked with case(): each within around(name)."""
         for name, method, args in self.some(number, cases(self)):

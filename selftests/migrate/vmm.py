@@ -114,9 +114,7 @@ class Vmm(Scenario):
         self.work.verify()
 
     def run(self):
-        for case in self.some(2, [self.picture, self.cancelled, self.reset]):
-            with self.test(case.__name__):
-                case()
+        self.run_tests(self.some(2, [self.picture, self.cancelled, self.reset]))
         for case in self.some(2, [self.under_way, self.completed, self.plugged]):
             with self.twin_test(case.__name__.replace("_", " ")) as twin:
                 case(twin)
