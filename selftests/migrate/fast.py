@@ -86,6 +86,8 @@ class Fast(Scenario):
             result = move.result()
             assert len(result["rounds"]) == 4, f"{len(result['rounds'])} rounds"
             self.working_set = result["working_set"]
+            self.note("rounds of (dirty pages, ms): " + ", ".join(
+                f"({each['dirty']}, {each['ms']:.0f})" for each in result["rounds"]))
             assert result["postponed"] > 0, "what is written right now is sent in vain"
             self.work.verify()
         finally:
@@ -110,7 +112,7 @@ class Fast(Scenario):
                       f"{self.wrote:.0f} pages/s")
             if self.fast_enough():
                 assert moved is self.vm, "pre-copy has converged"
-                assert self.working_set > 500, "the writer's pages are its working set"
+                assert self.working_set > 500, f"working set of {self.working_set} pages"
                 return
         raise Skip("this machine is too slow for a guest to write so fast")
 
