@@ -141,8 +141,7 @@ class Fast(Scenario):
     def watch(self, send):
         """How fast the guest writes until it is stopped: on average, and at its slowest."""
         seen = [(time.monotonic(), self.writes())]
-        while send.running and not any(event["phase"] == "stopping"
-                                       for event in send.events("phase")):
+        while send.running and not send.has_reached("stopping"):
             time.sleep(0.1)
             if self.writes() != seen[-1][1]:	# it says so once a second
                 seen.append((time.monotonic(), self.writes()))

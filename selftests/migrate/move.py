@@ -94,9 +94,11 @@ class Tool:
         """Wait until it has said so, in any event or message."""
         self.proc.wait_output(text, timeout)
 
+    def has_reached(self, phase):
+        return any(event["phase"] == phase for event in self.events("phase"))
+
     def wait_phase(self, name, timeout=180):
-        self._wait(lambda: any(event["phase"] == name for event in self.events("phase")),
-                   f"phase {name!r}", timeout)
+        self._wait(lambda: self.has_reached(name), f"phase {name!r}", timeout)
 
     def wait_hook(self, name, times=1, timeout=180):
         """Wait until it stands still at a hook that was set for it."""

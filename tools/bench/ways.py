@@ -49,11 +49,11 @@ class Ours:
         send = Tool(vm.host, ["send", "--qmp", vm.qmp_path, "--to",
                               f"{twin.host.addr}:{PORT}", "--json", *self.args])
         # Then the VM runs over there, and what is left of QEMU here ends.
-        while send.running and not any(event["phase"] == "ending"
-                                       for event in send.events("phase")):
-            time.sleep(0.02)
         ended = time.monotonic()
-        rc = send.wait(PATIENCE)
+        while send.running and not send.has_reached("ending") and ended < began + PATIENCE:
+            time.sleep(0.02)
+            ended = time.monotonic()
+        rc = send.wait(60)
         if rc and not (rc == 1 and self.gives_up):
             raise Failed(f"migrate-fast send returned {rc}:\n{send.output}\n{recv.output}")
         if not rc:

@@ -60,9 +60,6 @@ void known_find(struct known *known, const struct wire_reference *references,
 		uint32_t count, uint8_t *const *to, bool *found);
 /* lookup.c: does it lie on a disk, if anywhere? Memory is nearer. */
 bool known_on_disk(struct known *known, const struct wire_reference *reference);
-/* lookup.c: is this the SHA-256 of the page? */
-bool known_is_it(struct known *known, const void *page,
-		 const uint8_t sha256[32]);
 /* Has VM @name left anything here when it went? */
 bool known_has_kept(const struct known *known, const char *name);
 /* Pages taken from each source, by its name. */

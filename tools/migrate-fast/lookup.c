@@ -80,8 +80,9 @@ static uint32_t run_of(const struct place *places, uint32_t n,
 	return i;
 }
 
-bool known_is_it(struct known *known, const void *page,
-		 const uint8_t sha256[32])
+/* Is this the SHA-256 of the page? */
+static bool is_it(struct known *known, const void *page,
+		  const uint8_t sha256[32])
 {
 	unsigned int len = 32;
 	uint8_t sum[32];
@@ -100,7 +101,7 @@ static bool take(struct known *known, struct known_source *source,
 		 const void *page, const struct wire_reference *reference,
 		 uint8_t *to)
 {
-	if (!known_is_it(known, page, reference->sha256))
+	if (!is_it(known, page, reference->sha256))
 		return false;
 	memcpy(to, page, BLOCK_BYTES);
 	source->taken++;

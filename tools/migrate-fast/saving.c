@@ -16,14 +16,15 @@ void saving_count(struct stats *stats, const struct gather *gather,
 		  uint64_t rate)
 {
 	const struct classes *pages = &stats->pages;
-	uint64_t named = pages->reference + pages->copy +
-			 stats->supplied.copied;
+	uint64_t copies = pages->copy + stats->supplied.copied;
 	uint64_t bytes, spent;
 
-	bytes = (pages->unchanged + named) * MF_PAGE_SIZE + gather->saved;
+	bytes = (pages->unchanged + pages->reference + copies) * MF_PAGE_SIZE +
+		gather->saved;
 	/* What was named in vain has travelled after all. */
 	spent = pages->unchanged * PROOF_BYTES +
-		named * sizeof(struct wire_reference) +
+		pages->reference * sizeof(struct wire_reference) +
+		copies * sizeof(struct wire_copy) +
 		(stats->missed + stats->unchanged_missed + broken(stats)) *
 		MF_PAGE_SIZE;
 	stats->saved_bytes = bytes > spent ? bytes - spent : 0;
