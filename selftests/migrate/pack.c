@@ -118,17 +118,25 @@ TEST_F(pack, changes_alone)
 	EXPECT_EQ(0, self->pack.packing.pages);
 }
 
+/* A batch, while the line has nothing to do. */
+static bool begin(struct pack *pack, uint64_t allowed)
+{
+	struct pack_batch batch = { .pages = PAGES, .allowed = allowed };
+
+	return pack_begin(pack, &batch);
+}
+
 /* Somebody else had the processor for a second while one page was read. */
 TEST_F(pack, one_page_tells_nothing)
 {
 	ASSERT_EQ(0, pack_read(&self->pack, self->fd, 1, 1));
 	self->pack.began -= 1000000000;
 	pack_copied(&self->pack, 1);
-	pack_begin(&self->pack, 0);
+	begin(&self->pack, 0);
 	EXPECT_EQ(0, self->pack.copy_ns);
 	ASSERT_EQ(0, pack_read(&self->pack, self->fd, 1, PAGES));
 	pack_copied(&self->pack, PAGES);
-	pack_begin(&self->pack, 0);
+	begin(&self->pack, 0);
 	EXPECT_LT(1000000000.0 / (PAGES + 1), self->pack.copy_ns);
 	EXPECT_GT(2000000000.0 / (PAGES + 1), self->pack.copy_ns);
 }
@@ -158,7 +166,7 @@ static unsigned int compressed(struct pack *pack, int fd, uint8_t *packed,
 	unsigned int n = 0, i;
 
 	for (i = 0; i < BATCHES; i++) {
-		if (pack_begin(pack, allowed)) {
+		if (begin(pack, allowed)) {
 			n++;
 			pack_all(pack, fd, packed);
 		}
@@ -193,7 +201,7 @@ TEST_F(pack, seems_fast)
 	for (i = 0; i < BATCHES; i++) {
 		pack_learn_line(&self->pack, (uint64_t)(1e9 * PAGE / FAST));
 		pack_learn_full(&self->pack, 64 * PAGE, (uint64_t)(64 * SLOW));
-		if (pack_begin(&self->pack, 0)) {
+		if (begin(&self->pack, 0)) {
 			n++;
 			pack_all(&self->pack, self->fd, self->packed);
 		}
@@ -209,6 +217,43 @@ TEST_F(pack, limited)
 {
 	EXPECT_LT(BATCHES * 9 / 10, compressed(&self->pack, self->fd,
 					       self->packed, 0, PAGE));
+}
+
+/*
+ * Batches that were compressed where that takes half of the line's time for a
+ * page, which is no trifle, as long as @queued bytes wait.
+ */
+static unsigned int while_queued(struct pack *pack, uint64_t queued,
+				 uint64_t early_ns)
+{
+	struct pack_batch batch = {
+		.pages = PAGES,
+		.queued = queued,
+		.early_ns = early_ns,
+	};
+	unsigned int n = 0, i;
+
+	pack->page_ns = 100000;
+	pack->copy_ns = 50000;
+	pack->line_ns = 200000;
+	pack->share = 0.3;
+	for (i = 0; i < BATCHES; i++)
+		n += pack_begin(pack, &batch);
+	return n;
+}
+
+/* We are what is slow, until something waits for the line. */
+TEST_F(pack, line_runs_dry)
+{
+	EXPECT_GT(BATCHES / 20, while_queued(&self->pack, 0, 0));
+	EXPECT_FALSE(self->pack.cheap);
+	/* The line takes half as long as compressing does. */
+	EXPECT_GT(BATCHES / 20, while_queued(&self->pack, BYTES / 4, 0));
+	EXPECT_EQ(BATCHES, while_queued(&self->pack, BYTES, 0));
+	EXPECT_TRUE(self->pack.cheap);
+	/* It is not the line that is waited for, but the limit. */
+	EXPECT_EQ(BATCHES, while_queued(&self->pack, 0, PAGES * 100001));
+	EXPECT_GT(BATCHES / 20, while_queued(&self->pack, 0, PAGES * 99999));
 }
 
 TEST_F(pack, random_on_a_slow_line)
@@ -242,7 +287,7 @@ static unsigned int cheap(struct pack *pack, int fd, uint8_t *packed,
 	unsigned int n = 0, i;
 
 	for (i = 0; i < BATCHES; i++) {
-		pack_begin(pack, 0);
+		begin(pack, 0);
 		if (pack->cheap && !pack_read(pack, fd, 1, PAGES)) {
 			pack_copied(pack, PAGES);
 			n++;

@@ -51,7 +51,7 @@ static bool copies(const struct gather *gather)
  */
 static uint64_t batch(const struct gather *gather)
 {
-	return copies(gather) ? PACK_BYTES : FLUSH_BYTES;
+	return copies(gather) || gather->pack.small ? PACK_BYTES : FLUSH_BYTES;
 }
 
 static int add(struct gather *gather, enum wire_type type, unsigned int ram,
@@ -248,6 +248,33 @@ static int64_t prove(struct gather *gather, const struct wire_frame *frame,
 	return frame->length;
 }
 
+static uint64_t whole_pages(const struct gather *gather)
+{
+	uint64_t pages = 0;
+	unsigned int i;
+
+	for (i = 0; i < gather->nr_frames; i++)
+		if (gather->frames[i].type == WIRE_PAGES)
+			pages += gather->frames[i].count;
+	return pages;
+}
+
+/* How do whole pages go? */
+static void choose(struct gather *gather)
+{
+	const struct rate *rate = gather->rate;
+	int sock = gather->conn->sock;
+	struct pack_batch batch = {
+		.pages = whole_pages(gather),
+		.queued = line_queued(sock),
+		.allowed = rate ? rate->bytes_per_s : 0,
+		.early_ns = rate ? rate_early_ns(rate) : 0,
+	};
+
+	pack_learn_line(&gather->pack, line_rate(sock));
+	pack_begin(&gather->pack, &batch);
+}
+
 /* Chooses how the batch goes, and makes what does not come from the VM. */
 static int prepare(struct gather *gather)
 {
@@ -255,9 +282,7 @@ static int prepare(struct gather *gather)
 	unsigned int i;
 	int64_t n;
 
-	pack_learn_line(&gather->pack, line_rate(gather->conn->sock));
-	pack_begin(&gather->pack, gather->rate ?
-		   gather->rate->bytes_per_s : 0);
+	choose(gather);
 	for (i = 0; i < gather->nr_frames; i++) {
 		const struct wire_frame *frame = &gather->frames[i];
 

@@ -47,11 +47,21 @@ uint64_t line_window(int sock, double ms)
 			  (ms / 1000 + info.tcpi_min_rtt / 1e6));
 }
 
-uint64_t line_in_flight(int sock)
+static uint64_t queue(int sock, unsigned long what)
 {
 	int bytes = 0;
 
-	return ioctl(sock, SIOCOUTQ, &bytes) || bytes < 0 ? 0 : (uint64_t)bytes;
+	return ioctl(sock, what, &bytes) || bytes < 0 ? 0 : (uint64_t)bytes;
+}
+
+uint64_t line_in_flight(int sock)
+{
+	return queue(sock, SIOCOUTQ);
+}
+
+uint64_t line_queued(int sock)
+{
+	return queue(sock, SIOCOUTQNSD);
 }
 
 void line_hurry(int sock, bool first)

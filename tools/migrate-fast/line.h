@@ -14,6 +14,8 @@ uint64_t line_rate(int sock);
 uint64_t line_window(int sock, double ms);
 /* Bytes that the peer has not acknowledged yet. */
 uint64_t line_in_flight(int sock);
+/* Bytes that wait in the socket to be sent for the first time. */
+uint64_t line_queued(int sock);
 /*
  * Lets few bytes wait in the socket, so that later ones can be urgent; these
  * are, if @first.

@@ -4,8 +4,11 @@
  *
  * The program does one thing at a time, but the line goes on with what the
  * socket holds. So a page costs the longer of the time that we need for it
- * and the time that the line does: compressing pays if it takes less than the
- * line needs for a page as it is.
+ * and the time that the line does: compressing can pay if it takes less than
+ * the line needs for a page as it is. Which of both is short just now, the
+ * socket tells: as long as the line has enough to do, compressing a batch keeps
+ * nobody waiting; when it runs dry we are what is slow, and a page goes as it is
+ * with the least work. (zstd's --adapt chooses its level by the same sign.)
  *
  * What the line does the kernel knows, by what arrives; after a pause that can
  * be too much, as of a token bucket. While the socket is full it is seen by what
@@ -32,6 +35,8 @@
 #define LEVEL		1
 /* It has to be better by so much: what is measured scatters. */
 #define WORTHWHILE	0.8
+/* Compressing that takes no more of the line's time need not ask for any. */
+#define TRIFLE		0.125
 /* A copy that gains nothing yet may take so much of the line's time. */
 #define CHEAP		0.5
 /* Less is not saved: the pages go as they are, without a copy. */
@@ -80,7 +85,19 @@ static void average(double *value, double now)
 	*value = *value > 0 ? *value * (1 - NEW) + now * NEW : now;
 }
 
-static bool pays(const struct pack *pack, double line_ns)
+/* Has the line enough to do while @page_ns are spent on each page of @batch? */
+static bool is_busy(const struct pack_batch *batch, double line_ns,
+		    double page_ns)
+{
+	double takes = page_ns * (double)batch->pages;
+
+	return page_ns < line_ns * TRIFLE ||
+	       takes < (double)batch->early_ns ||
+	       takes < (double)batch->queued / MF_PAGE_SIZE * line_ns;
+}
+
+/* Does it pay while the line is busy? */
+static bool can_pay(const struct pack *pack, double line_ns)
 {
 	return pack->page_ns < line_ns * WORTHWHILE &&
 	       pack->share < LEAST_SHARE;
@@ -124,9 +141,10 @@ static void learn(struct pack *pack)
 	}
 }
 
-bool pack_begin(struct pack *pack, uint64_t allowed)
+bool pack_begin(struct pack *pack, const struct pack_batch *batch)
 {
 	double line_ns = pack->line_ns;
+	uint64_t allowed = batch->allowed;
 
 	learn(pack);
 	if (pack->full_left) {
@@ -139,16 +157,19 @@ bool pack_begin(struct pack *pack, uint64_t allowed)
 
 	if (pack->how != COMPRESS_AUTO) {
 		pack->on = pack->how == COMPRESS_ON;
+		pack->small = pack->on;
 		return pack->on;
 	}
-	pack->cheap = pack->copy_ns < line_ns * CHEAP ||
+	pack->cheap = (pack->copy_ns < line_ns * CHEAP &&
+		       is_busy(batch, line_ns, pack->copy_ns)) ||
 		      hook_set("always-copy");
 	/* As long as nothing is known of the line, nothing is too much. */
 	if (line_ns <= 0) {
 		pack->on = false;
 		return false;
 	}
-	pack->on = pack->page_ns <= 0 || pays(pack, line_ns);
+	pack->small = pack->page_ns <= 0 || can_pay(pack, line_ns);
+	pack->on = pack->small && is_busy(batch, line_ns, pack->page_ns);
 	if (pack->on) {
 		pack->patience = FIRST_TRY;
 		pack->left = FIRST_TRY;

@@ -25,6 +25,14 @@ struct pack_spent {
 	uint64_t left;		/* bytes that they have become */
 };
 
+/* Pages that are to be sent next. */
+struct pack_batch {
+	uint64_t pages;		/* that can be compressed */
+	uint64_t queued;	/* bytes that the line has not begun to carry */
+	uint64_t allowed;	/* bytes per second that we may send; 0: no limit */
+	uint64_t early_ns;	/* for so long nothing may be sent, by that limit */
+};
+
 struct pack {
 	enum compress how;
 	void *context;
@@ -40,6 +48,7 @@ struct pack {
 	unsigned int patience;	/* ... how many it was at the last time */
 	bool on;		/* this batch is compressed */
 	bool cheap;		/* ... or may be copied, for deltas later */
+	bool small;		/* the next one may be: it should not be large */
 	uint64_t began;		/* to read the last pages */
 	struct pack_spent copying, packing;
 	uint64_t took, took_ns;	/* what a full socket took, in what time */
@@ -52,11 +61,8 @@ enum compress compress_find(const char *name);
 void pack_init(struct pack *pack, enum compress how);
 void pack_free(struct pack *pack);
 
-/*
- * Another batch: shall it be compressed? @allowed: bytes per second that we may
- * send, 0 if there is no limit.
- */
-bool pack_begin(struct pack *pack, uint64_t allowed);
+/* Another batch: shall it be compressed? */
+bool pack_begin(struct pack *pack, const struct pack_batch *batch);
 /* Reads @count pages of the RAM file @fd into .pages. 0, or -1 after fail(). */
 int pack_read(struct pack *pack, int fd, uint64_t page, uint32_t count);
 /* They are read, and digested. */

@@ -12,6 +12,14 @@ void rate_set(struct rate *rate, uint64_t bytes_per_s)
 	rate->free_at = now_ns();
 }
 
+uint64_t rate_early_ns(const struct rate *rate)
+{
+	uint64_t now = now_ns();
+
+	return rate->bytes_per_s && rate->free_at > now ?
+	       rate->free_at - now : 0;
+}
+
 int rate_wait(struct rate *rate, uint64_t bytes)
 {
 	uint64_t now = now_ns();

@@ -11,6 +11,8 @@ struct rate {
 };
 
 void rate_set(struct rate *rate, uint64_t bytes_per_s);
+/* So long rate_wait() would wait now. */
+uint64_t rate_early_ns(const struct rate *rate);
 /* Waits until @bytes may be sent. 0, or -1 after fail(). */
 int rate_wait(struct rate *rate, uint64_t bytes);
 
