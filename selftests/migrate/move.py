@@ -44,6 +44,8 @@ def command(words, env=None):
 HOLD = 600000
 # What tells which pages are written: events, kvm, or what send takes by itself.
 SOURCE = os.environ.get("MF_SOURCE")
+# Kernels on which KVM's log can be switched on from outside (kmod/compat/kernels.mk).
+LOGGED = ("6.1", "6.12", "debug")
 # How long a peer may be silent, where a test has it fall silent. A busy machine can hold
 # everything up for seconds, which is not meant.
 PATIENT = ["--timeout", "10000"]
@@ -496,6 +498,7 @@ class Scenario:
         """
         self.bed = bed
         self.huge = huge
+        self.has_kvm_log = bed.kernel in LOGGED
         self.tests = Tests()
         self.a, self.b = bed.pair(mem=mem, disk=disk, mount="-o huge=always" if huge else "")
         self.rate = rate

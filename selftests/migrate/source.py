@@ -15,7 +15,6 @@ from migrate.move import HOLD, MODES, Move, Scenario, Work, hooks, must_answer
 from vm import Bed
 
 
-
 class Source(Scenario):
     def __init__(self, bed):
         super().__init__(bed, rate="200mbit")
@@ -65,7 +64,25 @@ class Source(Scenario):
         move.source_runs()
         self.work.verify()
 
+    def without(self):
+        """By default: events, and why."""
+        source = self.move(start=self.paced)
+        assert source["used"].startswith("events: ") and "6.12" in source["used"], source
+        assert not source["slots"], source
+
+    def refused(self, twin):
+        move = Move(self.vm, twin, args=["--source=kvm"], receive=False)
+        move.failed("6.12", "--source=events")
+        move.source_runs()
+        self.work.verify()
+
     def run(self):
+        if not self.has_kvm_log:
+            with self.test("where KVM's log cannot be used"):
+                self.without()
+            with self.twin_test("KVM's log is insisted on") as twin:
+                self.refused(twin)
+            return self.tests.finish()
         for mode in self.some(1, [mode for mode in MODES if mode != "postcopy"]):
             with self.test(f"KVM's log, by default: {mode}"):
                 self.auto(mode)

@@ -124,6 +124,15 @@ static __u32 settle(struct mf_vm *vm)
 	ASSERT_LE(0, (_vmm)->fd);					\
 } while (0)
 
+#define ATTACH_TO(_vmm, _kvm) do {					\
+	int _attached = attach(&self->vm, (_vmm)->fd, _kvm);		\
+									\
+	if (_attached)							\
+		end(_vmm);						\
+	MF_SKIP_WITHOUT_KVM_LOG(_attached);				\
+	ASSERT_EQ(0, _attached);					\
+} while (0)
+
 TEST_F(track, vmm_dies)
 {
 	struct migrate_fast_kvm kvm;
@@ -131,7 +140,7 @@ TEST_F(track, vmm_dies)
 	struct vmm vmm;
 
 	BEGIN(&vmm, false);
-	ASSERT_EQ(0, attach(&self->vm, vmm.fd, &kvm));
+	ATTACH_TO(&vmm, &kvm);
 	EXPECT_EQ(MIGRATE_FAST_KVM_USED, kvm.state);
 	EXPECT_EQ(1, kvm.slots);
 	close(vmm.fd);
@@ -205,7 +214,7 @@ TEST_F(track, vmm_dies_in_a_harvest)
 	for (i = 0; i < KILLED; i++) {
 		ASSERT_EQ(0, start_anew(&self->vm, mirror));
 		BEGIN(&vmm, true);
-		ASSERT_EQ(0, attach(&self->vm, vmm.fd, &kvm));
+		ATTACH_TO(&vmm, &kvm);
 		ASSERT_EQ(MIGRATE_FAST_KVM_USED, kvm.state);
 		close(vmm.fd);
 		killer = (struct killer) { vmm.pid, mf_random(&random) % 8000 };

@@ -73,7 +73,9 @@ static const char *why_not(int err)
 	case ENOENT:
 		return "the process has no VM of KVM";
 	case EOPNOTSUPP:
-		return "the VM has a dirty ring, or this kernel lacks kprobes";
+		return "the VM has a dirty ring, or this kernel lets no module switch the log on (it is later than Linux 6.12, or lacks kprobes)";
+	case EBUSY:
+		return "somebody else uses it";
 	case ENOTTY:
 		return "the module is older than this tool";
 	default:
@@ -94,11 +96,21 @@ int tracker_begin(struct vm *vm, enum tracker how, pid_t pid)
 		close(fd);
 	if (!err && !kvm.slots)
 		err = -EBUSY;
+	vm->without_kvm = err;
 	if (!err || how == TRACKER_AUTO)
 		return 0;
 	return fail("--source=kvm: KVM's dirty log cannot be used (process %d): %s. --pid names another process, --source=events does without",
-		    pid ? pid : vm->qmp.peer,
-		    err == -EBUSY ? "somebody else uses it" : why_not(err));
+		    pid ? pid : vm->qmp.peer, why_not(err));
+}
+
+/* What follows the state, if there is more to say. */
+static const char *reason(const struct vm *vm,
+			  const struct migrate_fast_kvm *kvm)
+{
+	if (kvm->state == MIGRATE_FAST_KVM_NONE ||
+	    (kvm->state == MIGRATE_FAST_KVM_USED && !kvm->slots))
+		return vm->without_kvm ? why_not(vm->without_kvm) : NULL;
+	return NULL;
 }
 
 json_t *tracker_json(const struct vm *vm)
@@ -111,13 +123,20 @@ json_t *tracker_json(const struct vm *vm)
 		[MIGRATE_FAST_KVM_UNFIT] = "events: KVM has refused its log",
 	};
 	struct migrate_fast_kvm kvm;
+	const char *why;
+	json_t *json;
 
 	if (vm->session < 0 || mf_kvm(vm->session, -1, &kvm) ||
 	    kvm.state >= sizeof(states) / sizeof(states[0]))
 		return NULL;
-	return json_pack("{s:s, s:I, s:I, s:I, s:I}", "used", states[kvm.state],
+	json = json_pack("{s:s, s:I, s:I, s:I, s:I}", "used", states[kvm.state],
 			 "slots", (json_int_t)kvm.slots,
 			 "foreign", (json_int_t)kvm.foreign,
 			 "clears", (json_int_t)kvm.clears,
 			 "kept", (json_int_t)kvm.kept);
+	why = reason(vm, &kvm);
+	if (json && why)
+		json_object_set_new(json, "used",
+				    json_sprintf("events: %s", why));
+	return json;
 }

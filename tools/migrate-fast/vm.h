@@ -53,6 +53,7 @@ struct vm {
 	enum vm_migration migration;
 	bool has_ignore_shared;
 	int session;		/* of the module, or -1 */
+	int without_kvm;	/* why KVM's log is not used: -errno, or 0 */
 };
 
 struct problems {
