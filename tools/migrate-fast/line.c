@@ -47,21 +47,18 @@ uint64_t line_window(int sock, double ms)
 			  (ms / 1000 + info.tcpi_min_rtt / 1e6));
 }
 
-static uint64_t queue(int sock, unsigned long what)
+uint64_t line_in_flight(int sock)
 {
 	int bytes = 0;
 
-	return ioctl(sock, what, &bytes) || bytes < 0 ? 0 : (uint64_t)bytes;
-}
-
-uint64_t line_in_flight(int sock)
-{
-	return queue(sock, SIOCOUTQ);
+	return ioctl(sock, SIOCOUTQ, &bytes) || bytes < 0 ? 0 : (uint64_t)bytes;
 }
 
 uint64_t line_queued(int sock)
 {
-	return queue(sock, SIOCOUTQNSD);
+	uint64_t flight = line_in_flight(sock), wire = line_window(sock, 0);
+
+	return flight > wire ? flight - wire : 0;
 }
 
 void line_hurry(int sock, bool first)

@@ -14,7 +14,7 @@ uint64_t line_rate(int sock);
 uint64_t line_window(int sock, double ms);
 /* Bytes that the peer has not acknowledged yet. */
 uint64_t line_in_flight(int sock);
-/* Bytes that wait in the socket to be sent for the first time. */
+/* Those of them that are not on the wire: they wait here, in some queue. */
 uint64_t line_queued(int sock);
 /*
  * Lets few bytes wait in the socket, so that later ones can be urgent; these

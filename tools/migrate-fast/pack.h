@@ -28,7 +28,7 @@ struct pack_spent {
 /* Pages that are to be sent next. */
 struct pack_batch {
 	uint64_t pages;		/* that can be compressed */
-	uint64_t queued;	/* bytes that the line has not begun to carry */
+	uint64_t queued;	/* bytes that wait for the line */
 	uint64_t allowed;	/* bytes per second that we may send; 0: no limit */
 	uint64_t early_ns;	/* for so long nothing may be sent, by that limit */
 };
