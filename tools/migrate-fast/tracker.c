@@ -124,19 +124,17 @@ json_t *tracker_json(const struct vm *vm)
 	};
 	struct migrate_fast_kvm kvm;
 	const char *why;
-	json_t *json;
+	json_t *used;
 
 	if (vm->session < 0 || mf_kvm(vm->session, -1, &kvm) ||
 	    kvm.state >= sizeof(states) / sizeof(states[0]))
 		return NULL;
-	json = json_pack("{s:s, s:I, s:I, s:I, s:I}", "used", states[kvm.state],
+	why = reason(vm, &kvm);
+	used = why ? json_sprintf("events: %s", why) :
+		     json_string(states[kvm.state]);
+	return json_pack("{s:o, s:I, s:I, s:I, s:I}", "used", used,
 			 "slots", (json_int_t)kvm.slots,
 			 "foreign", (json_int_t)kvm.foreign,
 			 "clears", (json_int_t)kvm.clears,
 			 "kept", (json_int_t)kvm.kept);
-	why = reason(vm, &kvm);
-	if (json && why)
-		json_object_set_new(json, "used",
-				    json_sprintf("events: %s", why));
-	return json;
 }
