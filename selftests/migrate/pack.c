@@ -224,11 +224,12 @@ TEST_F(pack, limited)
  * page, which is no trifle, as long as @queued bytes wait.
  */
 static unsigned int while_queued(struct pack *pack, uint64_t queued,
-				 uint64_t early_ns)
+				 uint64_t early_ns, bool full, double share)
 {
 	struct pack_batch batch = {
 		.pages = PAGES,
 		.queued = queued,
+		.full = full,
 		.early_ns = early_ns,
 	};
 	unsigned int n = 0, i;
@@ -236,7 +237,7 @@ static unsigned int while_queued(struct pack *pack, uint64_t queued,
 	pack->page_ns = 100000;
 	pack->copy_ns = 50000;
 	pack->line_ns = 200000;
-	pack->share = 0.3;
+	pack->share = share;
 	for (i = 0; i < BATCHES; i++)
 		n += pack_begin(pack, &batch);
 	return n;
@@ -245,15 +246,31 @@ static unsigned int while_queued(struct pack *pack, uint64_t queued,
 /* We are what is slow, until something waits for the line. */
 TEST_F(pack, line_runs_dry)
 {
-	EXPECT_GT(BATCHES / 20, while_queued(&self->pack, 0, 0));
-	EXPECT_FALSE(self->pack.cheap);
+	struct pack *pack = &self->pack;
+	double share = 0.3;
+
+	EXPECT_GT(BATCHES / 20, while_queued(pack, 0, 0, false, share));
+	EXPECT_FALSE(pack->cheap);
 	/* The line takes half as long as compressing does. */
-	EXPECT_GT(BATCHES / 20, while_queued(&self->pack, BYTES / 4, 0));
-	EXPECT_EQ(BATCHES, while_queued(&self->pack, BYTES, 0));
-	EXPECT_TRUE(self->pack.cheap);
+	EXPECT_GT(BATCHES / 20, while_queued(pack, BYTES / 4, 0, false, share));
+	EXPECT_EQ(BATCHES, while_queued(pack, BYTES, 0, false, share));
+	EXPECT_TRUE(pack->cheap);
 	/* It is not the line that is waited for, but the limit. */
-	EXPECT_EQ(BATCHES, while_queued(&self->pack, 0, PAGES * 100001));
-	EXPECT_GT(BATCHES / 20, while_queued(&self->pack, 0, PAGES * 99999));
+	EXPECT_EQ(BATCHES, while_queued(pack, 0, PAGES * 100001, false, share));
+	EXPECT_GT(BATCHES / 20, while_queued(pack, 0, PAGES * 99999, false,
+					     share));
+}
+
+/* A socket that holds less than the line takes meanwhile cannot tell. */
+TEST_F(pack, small_socket)
+{
+	struct pack *pack = &self->pack;
+
+	EXPECT_EQ(BATCHES, while_queued(pack, BYTES / 4, 0, true, 0.25));
+	/* Half of the line's time, and two fifths for what is left of it. */
+	EXPECT_GT(BATCHES / 20, while_queued(pack, BYTES / 4, 0, true, 0.4));
+	/* It was full, but the line has run dry since. */
+	EXPECT_GT(BATCHES / 20, while_queued(pack, 0, 0, true, 0.25));
 }
 
 TEST_F(pack, random_on_a_slow_line)

@@ -262,16 +262,17 @@ static uint64_t whole_pages(const struct gather *gather)
 /* How do whole pages go? */
 static void choose(struct gather *gather)
 {
+	struct line line = line_now(gather->conn->sock);
 	const struct rate *rate = gather->rate;
-	int sock = gather->conn->sock;
 	struct pack_batch batch = {
 		.pages = whole_pages(gather),
-		.queued = line_queued(sock),
+		.queued = line.queued,
+		.full = gather->full,
 		.allowed = rate ? rate->bytes_per_s : 0,
 		.early_ns = rate ? rate_early_ns(rate) : 0,
 	};
 
-	pack_learn_line(&gather->pack, line_rate(sock));
+	pack_learn_line(&gather->pack, line.rate);
 	pack_begin(&gather->pack, &batch);
 }
 
@@ -384,6 +385,7 @@ static int flush(struct gather *gather)
 			return -1;
 	}
 	conn->mid_frame = false;
+	gather->full = full;
 	if (full)
 		pack_learn_full(&gather->pack, done - full_done,
 				now_ns() - full);

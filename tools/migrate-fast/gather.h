@@ -37,6 +37,7 @@ struct gather {
 	uint8_t names[GATHER_NAMES];	/* payloads of REFER and COPY, likewise */
 	size_t names_bytes;
 	unsigned int nr_same;	/* pages of SAME frames */
+	bool full;		/* the last flush had to wait for the socket */
 	uint64_t bytes;
 	uint64_t saved;		/* by deltas and compression, in all */
 };

@@ -37,14 +37,19 @@ uint64_t line_rate(int sock)
 	return line_info(sock).tcpi_delivery_rate;
 }
 
+static uint64_t window(const struct tcp_info *info, double ms)
+{
+	if (!info->tcpi_min_rtt)
+		return 0;
+	return (uint64_t)((double)info->tcpi_delivery_rate *
+			  (ms / 1000 + info->tcpi_min_rtt / 1e6));
+}
+
 uint64_t line_window(int sock, double ms)
 {
 	struct tcp_info info = line_info(sock);
 
-	if (!info.tcpi_min_rtt)
-		return 0;
-	return (uint64_t)((double)info.tcpi_delivery_rate *
-			  (ms / 1000 + info.tcpi_min_rtt / 1e6));
+	return window(&info, ms);
 }
 
 uint64_t line_in_flight(int sock)
@@ -54,11 +59,15 @@ uint64_t line_in_flight(int sock)
 	return ioctl(sock, SIOCOUTQ, &bytes) || bytes < 0 ? 0 : (uint64_t)bytes;
 }
 
-uint64_t line_queued(int sock)
+struct line line_now(int sock)
 {
-	uint64_t flight = line_in_flight(sock), wire = line_window(sock, 0);
+	struct tcp_info info = line_info(sock);
+	uint64_t flight = line_in_flight(sock), wire = window(&info, 0);
 
-	return flight > wire ? flight - wire : 0;
+	return (struct line){
+		.rate = info.tcpi_delivery_rate,
+		.queued = flight > wire ? flight - wire : 0,
+	};
 }
 
 void line_hurry(int sock, bool first)

@@ -86,21 +86,33 @@ static void average(double *value, double now)
 }
 
 /* Has the line enough to do while @page_ns are spent on each page of @batch? */
-static bool is_busy(const struct pack_batch *batch, double line_ns,
+static bool is_busy(const struct pack *pack, const struct pack_batch *batch,
 		    double page_ns)
 {
 	double takes = page_ns * (double)batch->pages;
+	double queued = (double)batch->queued / MF_PAGE_SIZE;
 
-	return page_ns < line_ns * TRIFLE ||
+	return page_ns < pack->believed_ns * TRIFLE ||
 	       takes < (double)batch->early_ns ||
-	       takes < (double)batch->queued / MF_PAGE_SIZE * line_ns;
+	       takes < queued * pack->believed_ns;
 }
 
 /* Does it pay while the line is busy? */
-static bool can_pay(const struct pack *pack, double line_ns)
+static bool can_pay(const struct pack *pack)
 {
-	return pack->page_ns < line_ns * WORTHWHILE &&
+	return pack->page_ns < pack->believed_ns * WORTHWHILE &&
 	       pack->share < LEAST_SHARE;
+}
+
+/*
+ * Does it pay though the line will have to wait? A socket that was full and is
+ * not empty yet holds too little: the line is short all the same.
+ */
+static bool pays_alone(const struct pack *pack, const struct pack_batch *batch)
+{
+	return batch->full && batch->queued &&
+	       pack->page_ns + pack->share * pack->believed_ns <
+	       pack->believed_ns * WORTHWHILE;
 }
 
 static void spend(struct pack_spent *spent, uint64_t began, uint32_t count,
@@ -141,12 +153,11 @@ static void learn(struct pack *pack)
 	}
 }
 
-bool pack_begin(struct pack *pack, const struct pack_batch *batch)
+/* What the line needs for a page, by all that is known. */
+static double believe(struct pack *pack, uint64_t allowed)
 {
 	double line_ns = pack->line_ns;
-	uint64_t allowed = batch->allowed;
 
-	learn(pack);
 	if (pack->full_left) {
 		pack->full_left--;
 		if (line_ns < pack->full_ns)
@@ -154,22 +165,29 @@ bool pack_begin(struct pack *pack, const struct pack_batch *batch)
 	}
 	if (allowed && line_ns < 1e9 * MF_PAGE_SIZE / (double)allowed)
 		line_ns = 1e9 * MF_PAGE_SIZE / (double)allowed;
+	return line_ns;
+}
 
+bool pack_begin(struct pack *pack, const struct pack_batch *batch)
+{
+	learn(pack);
+	pack->believed_ns = believe(pack, batch->allowed);
 	if (pack->how != COMPRESS_AUTO) {
 		pack->on = pack->how == COMPRESS_ON;
 		pack->small = pack->on;
 		return pack->on;
 	}
-	pack->cheap = (pack->copy_ns < line_ns * CHEAP &&
-		       is_busy(batch, line_ns, pack->copy_ns)) ||
+	pack->cheap = (pack->copy_ns < pack->believed_ns * CHEAP &&
+		       is_busy(pack, batch, pack->copy_ns)) ||
 		      hook_set("always-copy");
 	/* As long as nothing is known of the line, nothing is too much. */
-	if (line_ns <= 0) {
+	if (pack->believed_ns <= 0) {
 		pack->on = false;
 		return false;
 	}
-	pack->small = pack->page_ns <= 0 || can_pay(pack, line_ns);
-	pack->on = pack->small && is_busy(batch, line_ns, pack->page_ns);
+	pack->small = pack->page_ns <= 0 || can_pay(pack);
+	pack->on = pack->small && (is_busy(pack, batch, pack->page_ns) ||
+				   pays_alone(pack, batch));
 	if (pack->on) {
 		pack->patience = FIRST_TRY;
 		pack->left = FIRST_TRY;

@@ -25,10 +25,11 @@ struct pack_spent {
 	uint64_t left;		/* bytes that they have become */
 };
 
-/* Pages that are to be sent next. */
+/* Pages that are to be sent next, and what is sent already. */
 struct pack_batch {
 	uint64_t pages;		/* that can be compressed */
 	uint64_t queued;	/* bytes that wait for the line */
+	bool full;		/* the socket took no more, of the last one */
 	uint64_t allowed;	/* bytes per second that we may send; 0: no limit */
 	uint64_t early_ns;	/* for so long nothing may be sent, by that limit */
 };
@@ -42,6 +43,7 @@ struct pack {
 	double page_ns;		/* to do so and compress it */
 	double line_ns;		/* for a page to be taken by the line */
 	double full_ns;		/* ... as it is while the socket is full */
+	double believed_ns;	/* ... as it was taken to be for this batch */
 	double share;		/* of the bytes that compressing leaves */
 	unsigned int full_left;	/* batches for which that counts */
 	unsigned int left;	/* batches until it is tried again */

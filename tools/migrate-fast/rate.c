@@ -22,15 +22,15 @@ uint64_t rate_early_ns(const struct rate *rate)
 
 int rate_wait(struct rate *rate, uint64_t bytes)
 {
-	uint64_t now = now_ns();
+	uint64_t now = now_ns(), early = rate_early_ns(rate);
 	int ret = 0;
 
 	if (!rate->bytes_per_s)
 		return 0;
 	if (rate->free_at + BURST_NS < now)
 		rate->free_at = now - BURST_NS;
-	if (rate->free_at > now)
-		ret = loop_sleep(rate->free_at - now);
+	if (early)
+		ret = loop_sleep(early);
 	rate->free_at += (uint64_t)((double)bytes * NSEC_PER_SEC /
 				    (double)rate->bytes_per_s);
 	return ret;
