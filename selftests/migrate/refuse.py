@@ -210,6 +210,8 @@ class Refuse(Survivor):
                           ["send", "--qmp", "/x", "--to", "b:1", "--session", 32 * "0"],
                           ["send", "--qmp", "/x", "--to", "b:1", "--resume"],
                           ["send", "--qmp", "/x", "--to", "b:1", "--timeout", "2000"],
+                          ["send", "--qmp", "/x", "--to", "b:1", "--nice", "20"],
+                          ["recv", "--qmp", "/x", "--listen", ":1", "--nice=-21"],
                           ["resolve", "--qmp", "/x", "--to", "b:1", "--session", "../x"],
                           ["resolve", "--qmp", "/x", "--back", "--word", "source"],
                           ["recv", "--qmp", "/x", "--listen", ":1", "stray"]):
@@ -220,6 +222,20 @@ class Refuse(Survivor):
             assert done.rc == 0 and "send" in done.out, done
             done = self.a.run(command(["--version"]))
             assert done.rc == 0, done
+
+    def niceness(self):
+        """Of a recv that waits; nobody's choice is overruled."""
+        with self.case("niceness") as twin:
+            for before, args, nice in ((0, [], -10), (0, ["--nice=0"], 0), (5, [], 5),
+                                       (5, ["--nice", "-3"], -3)):
+                tool = command(["recv", "--qmp", twin.qmp_path, "--listen", f":{PORT}", *args])
+                recv = self.b.spawn(tool.replace("exec", f"exec nice -n {before}"))
+                self.b.run(f"until ss -Hltn 'sport = :{PORT}' | grep -q .; do sleep 0.1; done",
+                           timeout=60, check=True)
+                has = self.b.run("cut -d ' ' -f 19 /proc/$(pidof migrate-fast)/stat").out
+                recv.kill(signal.SIGINT)
+                recv.wait(60)
+                assert int(has) == nice, f"started with {before}, {args}: {has}"
 
     def ready(self):
         with self.case("check finds nothing wrong with a good VM") as twin:
@@ -234,6 +250,7 @@ def main():
     with Bed(name="refuse") as bed:
         refuse = Refuse(bed)
         refuse.usage()
+        refuse.niceness()
         refuse.ready()
         refuse.no_receiver()
         refuse.misfits()

@@ -22,7 +22,7 @@ enum {
 	OPT_JSON, OPT_NO_MEMORY_CHECK, OPT_BACK, OPT_MODE, OPT_ALLOW_POSTCOPY,
 	OPT_NO_POSTCOPY, OPT_RESUME, OPT_MIN_BANDWIDTH, OPT_THROTTLE,
 	OPT_STORE, OPT_NO_STORE, OPT_COMPRESS,
-	OPT_KEEP, OPT_LAZY, OPT_CONF, OPT_SOURCE, OPT_PID,
+	OPT_KEEP, OPT_LAZY, OPT_CONF, OPT_SOURCE, OPT_PID, OPT_NICE,
 };
 
 const char *argp_program_version = "migrate-fast " MIGRATE_FAST_VERSION;
@@ -32,6 +32,9 @@ const char *argp_program_version = "migrate-fast " MIGRATE_FAST_VERSION;
 #define TIMEOUT_OPTION \
 	{ "timeout", OPT_TIMEOUT, "MS", 0, \
 	  "The other side is lost after so long without a sign of life (default 10000, at least 3000)", 0 }
+#define NICE_OPTION \
+	{ "nice", OPT_NICE, "N", 0, \
+	  "Niceness, from -20 to 19 (default -10, ahead of VMs that leave too little of the processors; 0: like other processes)", 0 }
 #define CONF_OPTION \
 	{ "conf", OPT_CONF, "FILE", 0, \
 	  "Who may share with whom (default " POLICY_FILE ")", 0 }
@@ -82,7 +85,7 @@ static const struct argp_option send_options[] = {
 	{ "verify", OPT_VERIFY, NULL, 0,
 	  "Compare all memory by SHA-256 after the stop (lengthens the downtime), or when all of it has followed", 0 },
 	{ "report", OPT_REPORT, "FILE", 0, "Write the result there as JSON", 0 },
-	TIMEOUT_OPTION, JSON_OPTION,
+	NICE_OPTION, TIMEOUT_OPTION, JSON_OPTION,
 	{ 0 }
 };
 
@@ -99,7 +102,7 @@ static const struct argp_option recv_options[] = {
 	CONF_OPTION,
 	{ "no-memory-check", OPT_NO_MEMORY_CHECK, NULL, 0,
 	  "Do not refuse a VM for which memory seems too small", 0 },
-	TIMEOUT_OPTION, JSON_OPTION,
+	NICE_OPTION, TIMEOUT_OPTION, JSON_OPTION,
 	{ 0 }
 };
 
@@ -137,6 +140,19 @@ static void parse_number(struct argp_state *state, const char *arg,
 		argp_error(state, "--%s: \"%s\" is no number from %llu to %llu",
 			   name, arg, (unsigned long long)min,
 			   (unsigned long long)max);
+}
+
+static void parse_nice(struct argp_state *state, const char *arg,
+		       struct priority *priority)
+{
+	bool urgent = *arg == '-';
+	uint64_t number;
+
+	if (number_parse(arg + urgent, 0, urgent ? 20 : 19, &number))
+		argp_error(state, "--nice: \"%s\" is no number from -20 to 19",
+			   arg);
+	priority->asked = true;
+	priority->nice = urgent ? -(int)number : (int)number;
 }
 
 static void parse_throttle(struct argp_state *state, const char *arg,
@@ -223,6 +239,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_PID:
 		parse_number(state, arg, "pid", 1, INT32_MAX, &options->pid);
+		break;
+	case OPT_NICE:
+		parse_nice(state, arg, &options->priority);
 		break;
 	case OPT_LAZY:
 		options->lazy = true;
@@ -410,10 +429,14 @@ static void require(const struct command *command,
 }
 
 /* Said before anything is begun. */
-static void check_addresses(const struct options *options)
+static void prepare(const struct command *command,
+		    const struct options *options)
 {
+	bool moves = command->run == cmd_send || command->run == cmd_recv;
+
 	if ((!options->to || !address_check(options->to, false)) &&
-	    (!options->listen || !address_check(options->listen, true)))
+	    (!options->listen || !address_check(options->listen, true)) &&
+	    (!moves || !priority_take(&options->priority)))
 		return;
 	fprintf(stderr, "migrate-fast: %s\n", fail_text());
 	exit(EXIT_USAGE);
@@ -451,7 +474,7 @@ int main(int argc, char **argv)
 		argp_parse(&command->argp, argc - 1, argv + 1, 0, NULL,
 			   &options);
 		require(command, &options);
-		check_addresses(&options);
+		prepare(command, &options);
 		say_set(options.json);
 		loop_signals();
 		return command->run(&options);

@@ -8,6 +8,7 @@
 
 #include "mode.h"
 #include "pack.h"
+#include "priority.h"
 #include "tracker.h"
 
 struct options {
@@ -30,6 +31,7 @@ struct options {
 	enum mode mode;
 	enum compress compress;
 	enum tracker source;
+	struct priority priority;	/* send, recv */
 	uint64_t pid;			/* send: of QEMU; 0: it made the socket */
 	bool allow_postcopy;		/* auto: as soon as it promises more */
 	bool lazy;			/* disks are read when the VM runs there */
