@@ -31,6 +31,7 @@
  *	restore		wait after a failure, before QEMU is as it was
  *	answered	(resolve) wait before it is said that the answer was heard
  *	always-copy	with --compress=auto, copy pages whatever it costs
+ *	memory-counts	let memory follow however little time it would take
  *	wrong-delta	leave one changed block out of each delta
  *	trust-proof	(recv) believe what is said of a page that is here
  *	no-prepage	push in ascending order, whatever is asked for

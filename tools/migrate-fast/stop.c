@@ -21,6 +21,7 @@
  * down a step further first, after which each round has to pay; it fails when
  * all steps were in vain.
  */
+#include "hook.h"
 #include "options.h"
 #include "stop.h"
 
@@ -62,6 +63,12 @@ double stop_least_gain(const struct options *options, double rest_ms,
 	return rest_ms / 4;
 }
 
+/* Is it the memory that the VM would stand still for? */
+static bool memory_counts(const struct stop_facts *facts, double least_ms)
+{
+	return facts->ram_ms >= least_ms || hook_set("memory-counts");
+}
+
 /* Would the VM be better off if its memory followed it? */
 static bool shall_follow(const struct stop *stop,
 			 const struct stop_facts *facts, bool last)
@@ -71,9 +78,8 @@ static bool shall_follow(const struct stop *stop,
 	if (!mode_may_split(options->mode) ||
 	    (options->mode == MODE_AUTO && options->no_postcopy))
 		return false;
-	/* What takes so long is not the memory. */
-	if (facts->ram_ms < stop_least_gain(options, facts->rest_ms,
-					    downtime(facts)))
+	if (!memory_counts(facts, stop_least_gain(options, facts->rest_ms,
+						  downtime(facts))))
 		return false;
 	/* What was foretold may have been wrong. */
 	return last || facts->in_vain ||
@@ -129,7 +135,8 @@ enum stop_verdict stop_judge(struct stop *stop, const struct stop_facts *facts)
 		stop->idle >= PATIENCE);
 	if (shall_follow(stop, facts, last))
 		return STOP_FOLLOW;
-	no_use = stop->idle >= patience || facts->ram_ms < facts->rest_ms / 4;
+	no_use = stop->idle >= patience ||
+		 !memory_counts(facts, facts->rest_ms / 4);
 	if ((last || no_use) && within_limit(options, downtime(facts)))
 		return STOP_NOW;
 	/* Nor would any number of rounds help; what is most in the way? */
