@@ -9,8 +9,8 @@
  * then a part of its 16 blocks has changed, in all pages alike. "apply" is
  * what the destination does with one changed block. Compression is left out.
  *
- * Not a sample of "run": those are counted in an emulated host, and that is
- * the wrong place for what vector instructions do.
+ * Samples of native.py: an emulated host is the wrong place for what vector
+ * instructions do.
  */
 #include <time.h>
 #include <string.h>
@@ -120,7 +120,7 @@ static double pass(struct bench *bench, unsigned int blocks,
 
 static void tell(const char *name, double seconds)
 {
-	printf("%-24s %6.2f GB/s\n", name, (double)BYTES / seconds / 1e9);
+	printf("native.%s %.2f\n", name, (double)BYTES / seconds / 1e9);
 }
 
 int main(void)
@@ -143,15 +143,15 @@ int main(void)
 	if (!bench.delta.on)
 		return 1;
 	tell("memcpy", pass(&bench, 0, copy));
-	tell("XXH64 of pages", pass(&bench, 0, xxh64));
-	tell("delta, first", pass(&bench, 0, first));
-	tell("delta, 0 of 16 blocks", pass(&bench, 0, again));
+	tell("delta-xxh64", pass(&bench, 0, xxh64));
+	tell("delta-first", pass(&bench, 0, first));
+	tell("delta-0", pass(&bench, 0, again));
 	made = pass(&bench, 1, again);
-	tell("delta, 1 of 16 blocks", made);
-	tell("delta, 8 of 16 blocks", pass(&bench, 8, again));
-	tell("delta, 16 of 16 blocks", pass(&bench, 16, again));
+	tell("delta-1", made);
+	tell("delta-8", pass(&bench, 8, again));
+	tell("delta-16", pass(&bench, 16, again));
 	memcpy(bench.there, bench.memory, BYTES);
 	/* Each was made for it too. */
-	tell("apply, 1 of 16 blocks", pass(&bench, 1, apply) - made);
+	tell("delta-apply", pass(&bench, 1, apply) - made);
 	return bench.sum == 1;
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How fast one core of this machine, not of an emulated host, does what the page store has it do.
+"""How fast one core of this machine, not of an emulated host, does what the page store has it do,
+and finds what has changed in a page (delta.c).
 
 An image of MB megabytes, no page of which is like another, lies in the page cache, and a copy
 of it on the disk only; see native.c. The bound of "store add" is what reading the image gives,
@@ -16,6 +17,15 @@ MB = 1024
 TIMEOUT = 600
 
 
+def program(*words):
+    """What it prints."""
+    done = subprocess.run([os.path.join(micro.OUTPUT, words[0]), *words[1:]], text=True,
+                          capture_output=True, timeout=TIMEOUT, check=False)
+    if done.returncode:
+        raise micro.Failed(f"{words[0]} returned {done.returncode}:\n{done.stdout}{done.stderr}")
+    return micro.parse(done.stdout)
+
+
 def measure(_kernel, say, _samples):
     """The samples; the kernel is this machine's own."""
     say("native: the page store")
@@ -28,12 +38,9 @@ def measure(_kernel, say, _samples):
         shutil.copyfile(image, cold)
         # Nothing must be written to the disk while it is read.
         os.sync()
-        done = subprocess.run([os.path.join(micro.OUTPUT, "native"), image, cold,
-                               folder], capture_output=True, text=True,
-                              timeout=TIMEOUT, check=False)
-    if done.returncode:
-        raise micro.Failed(f"native returned {done.returncode}:\n{done.stdout}{done.stderr}")
-    taken = micro.parse(done.stdout)
+        taken = program("native", image, cold, folder)
+    say("native: deltas")
+    taken.update(program("delta"))
     for bound, source in (("native.bound", "native.read"), ("native.cold-bound", "native.disk")):
         taken[bound] = [min(pair) for pair in zip(taken[source], taken["native.xxh64"])]
     return taken

@@ -167,7 +167,7 @@ ROWS.append(Row("reuse", "reuse-lazy", "page cache of a shared disk, mean of idl
                   for load in ("idle", "read", "compile", "database", "web")
                   for way in ("ours", "qemu")), aim=0.40))
 # Of one core of this machine, in GB of pages a second; what is slower than its bound by more
-# than a quarter does not hold. Deltas of pages belong here too.
+# than a quarter does not hold.
 GB = "GB/s"
 ROWS += [
     Row("native", "native-build", "store add, image on the disk: the disk or XXH64, whichever "
@@ -188,4 +188,11 @@ ROWS += [
         "native.lookup"),
     Row("native", "native-take-speed", "page looked up, read, proved, GB/s of a core", GB, None,
         "native.take"),
+    Row("native", "native-delta", "changes of a page found, in 1 block of 16: SHA-256 of the page "
+        "/ reached", X, 1.0, "native.sha256", "native.delta-1"),
+    Row("native", "native-delta-copy", "likewise: copying it / reached", X, None,
+        "native.memcpy", "native.delta-1"),
+    Row("native", "native-delta-speed", "likewise, GB/s of a core", GB, None, "native.delta-1"),
+    Row("native", "native-apply-speed", "changes applied, and proved, GB/s of a core", GB, None,
+        "native.delta-apply"),
 ]
