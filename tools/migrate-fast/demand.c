@@ -4,12 +4,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "../lib/bitmap.h"
 #include "../lib/say.h"
 #include "bits.h"
 #include "demand.h"
+#include "priority.h"
 
 /* Faults taken from the module at a time. */
 #define BATCH	64
@@ -113,27 +113,11 @@ static int on_faults(struct watch *watch, short revents)
 	return ret;
 }
 
-/*
- * The VM waits for what we bring: its processors that have something to do
- * must not keep us from the page that another one, or a task, waits for.
- */
-static void go_first(struct demand *demand)
-{
-	demand->nice = getpriority(PRIO_PROCESS, 0);
-	setpriority(PRIO_PROCESS, 0, -20);
-}
-
-static void stand_back(const struct demand *demand)
-{
-	if (demand->active)
-		setpriority(PRIO_PROCESS, 0, demand->nice);
-}
-
 static void listen_to_faults(struct demand *demand)
 {
 	int session = demand->vm->session;
 
-	go_first(demand);
+	demand->nice = priority_first();
 	fcntl(session, F_SETFL, fcntl(session, F_GETFL) | O_NONBLOCK);
 	demand->watch = (struct watch){
 		.fd = session,
@@ -269,8 +253,8 @@ int demand_lacking(struct demand *demand, uint64_t *lacking)
 				    vm->ram[i].path, strerror(-err));
 		*lacking += absent.absent;
 	}
-	if (!*lacking)
-		stand_back(demand);
+	if (!*lacking && demand->active)
+		priority_back(demand->nice);
 	return 0;
 }
 

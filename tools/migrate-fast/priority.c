@@ -17,3 +17,16 @@ int priority_take(const struct priority *priority)
 		return 0;
 	return fail("--nice=%d: %s", priority->nice, strerror(errno));
 }
+
+int priority_first(void)
+{
+	int nice = getpriority(PRIO_PROCESS, 0);
+
+	setpriority(PRIO_PROCESS, 0, PRIORITY_FIRST);
+	return nice;
+}
+
+void priority_back(int nice)
+{
+	setpriority(PRIO_PROCESS, 0, nice);
+}

@@ -18,11 +18,20 @@ struct priority {
 };
 
 #define PRIORITY_NICE	(-10)
+#define PRIORITY_FIRST	(-20)
 
 /*
  * Takes it; without --nice only if nobody has chosen another one for this
  * process, and it may. 0, or -1 after fail().
  */
 int priority_take(const struct priority *priority);
+
+/*
+ * The VM waits for what we bring: its processors that have something to do
+ * must not keep us from the page that another one, or a task, waits for.
+ * Returns the niceness before, for priority_back().
+ */
+int priority_first(void);
+void priority_back(int nice);
 
 #endif /* PRIORITY_H */
