@@ -14,6 +14,7 @@
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
+#include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/vmalloc.h>
 
@@ -70,6 +71,8 @@ static long vmm_call(struct mf_vmm *vmm, struct vmm_call *call)
 {
 	call->vmm = vmm;
 	kthread_init_work(&call->work, vmm_work);
+	/* Who waits for it does so with its own niceness. */
+	set_user_nice(vmm->worker->task, task_nice(current));
 	kthread_queue_work(vmm->worker, &call->work);
 	kthread_flush_work(&call->work);
 	return call->ret;

@@ -18,7 +18,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
-from migrate.move import TOOL, Tool, Work, command, discard, wait_listening
+from migrate.move import TOOL, Tool, Work, command, discard
 from migrate.redis_load import RedisError, RedisLoad
 from vm import (AgentError, Bed, BUILD, CommandFailed, DmesgError, Guest, GuestError,
                 HostError, QmpError, SetupError, image)
@@ -153,7 +153,7 @@ class Demo:
         self.twin = self.vm.twin(host).start()
         words = ["recv", "--qmp", self.twin.qmp_path, "--listen", ":4444"]
         recv = Tool(host, words)
-        wait_listening(recv, 4444)
+        recv.wait_listening(4444)
         return recv, words
 
     def there(self):

@@ -119,7 +119,7 @@ class Fuzz(Survivor):
         with self.case("strangers do not end a migration") as twin:
             recv = Tool(self.b, ["recv", "--qmp", twin.qmp_path, "--listen", f":{PORT}",
                                  "--json"])
-            wait_listening(recv, PORT)
+            recv.wait_listening(PORT)
             for data in cases:
                 self.accost(data)
                 assert recv.running, f"recv ended at {data[:60]!r}:\n{recv.output}"
@@ -159,7 +159,7 @@ class Fuzz(Survivor):
         greeting = {**self.hello, "split": split, **other}
         recv = Tool(self.b, ["recv", "--qmp", twin.qmp_path, "--listen", f":{PORT}",
                              "--json"])
-        wait_listening(recv, PORT)
+        recv.wait_listening(PORT)
         sock = self.dial()
         try:
             sock.sendall(frame(HELLO, json.dumps(greeting).encode()))
@@ -337,7 +337,7 @@ class Fuzz(Survivor):
     def fake(self, *answers):
         """Run send against a listener that says these, whatever it hears."""
         listener = self.b.spawn(f"exec busybox nc -l -p {FAKE_PORT}")
-        self.b.run(f"until ss -Hltn 'sport = :{FAKE_PORT}' | grep -q .; do sleep 0.1; done")
+        wait_listening(self.b, listener, FAKE_PORT)
         move = Move(self.vm, None, to=f"{self.b.addr}:{FAKE_PORT}",
                     args=["--timeout", "5000"])
         try:

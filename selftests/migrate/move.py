@@ -125,6 +125,9 @@ class Tool:
     def kill(self, sig=signal.SIGKILL):
         self.proc.kill(sig)
 
+    def wait_listening(self, port):
+        wait_listening(self.host, self.proc, port)
+
     def release(self):
         """Let it go on that stands still at a hook."""
         self.proc.kill(signal.SIGUSR1)
@@ -162,7 +165,7 @@ class Move:
         if twin and receive:
             self.recv = Tool(twin.host, ["recv", "--qmp", twin.qmp_path, "--listen",
                                          f":{port}", "--json", *recv_args], recv_env)
-            wait_listening(self.recv, port)
+            self.recv.wait_listening(port)
         if meanwhile:
             meanwhile()
         if not to:
@@ -254,7 +257,7 @@ class Move:
         """Another recv takes over."""
         self.recv = Tool(self.twin.host, ["recv", "--resume", "--qmp", self.twin.qmp_path,
                                           "--listen", f":{PORT}", "--json", *args])
-        wait_listening(self.recv, PORT)
+        self.recv.wait_listening(PORT)
 
     def send_failed(self, *keywords, rc=FAILED, timeout=300):
         """send must fail, say why, and leave the VM running at the source."""
@@ -360,12 +363,12 @@ def must_answer(guest, timeout=180):
         time.sleep(0.5)
 
 
-def wait_listening(recv, port, timeout=60):
-    """Wait until recv can be connected to, or has ended."""
+def wait_listening(host, proc, port, timeout=60):
+    """Wait until a process of the host can be connected to, or has ended."""
     line = f"ss -Hltn 'sport = :{port}' | grep -q ."
     end = time.monotonic() + timeout
-    while recv.running and recv.host.run(line).rc:
-        assert time.monotonic() < end, f"recv does not listen:\n{recv.output}"
+    while proc.running and host.run(line).rc:
+        assert time.monotonic() < end, f"nobody listens to port {port}:\n{proc.output}"
 
 
 def module_users(host):

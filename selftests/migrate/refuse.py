@@ -13,8 +13,11 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
 from migrate.move import (FAILED, HOLD, PORT, SMALL, TOOL, USAGE, Move, Survivor, command,
-                          discard, hooks, mount_small)
+                          discard, hooks, mount_small, wait_listening)
 from vm import Bed, Guest
+
+# Started with, options, what it is then.
+NICENESS = [(0, [], -10), (0, ["--nice=0"], 0), (5, [], 5), (5, ["--nice", "-3"], -3)]
 
 
 class Refuse(Survivor):
@@ -57,7 +60,7 @@ class Refuse(Survivor):
             move.failed("cannot connect")
             recv = self.b.spawn(command(["recv", "--qmp", twin.qmp_path, "--listen",
                                          f":{PORT}"]))
-            self.b.run(f"until ss -Hltn 'sport = :{PORT}' | grep -q .; do sleep 0.1; done")
+            wait_listening(self.b, recv, PORT)
             twin.kill()
             result = recv.wait(60)
             assert result.rc == FAILED and "QEMU" in result.out, result
@@ -125,7 +128,7 @@ class Refuse(Survivor):
                 taken.close()
         with self.case("port in use at the destination") as twin:
             listener = self.b.spawn(f"exec busybox nc -l -p {PORT}")
-            self.b.run(f"until ss -Hltn 'sport = :{PORT}' | grep -q .; do sleep 0.1; done")
+            wait_listening(self.b, listener, PORT)
             self.receiver_says(twin, "cannot listen", "in use")
             listener.kill()
 
@@ -224,18 +227,38 @@ class Refuse(Survivor):
             assert done.rc == 0, done
 
     def niceness(self):
-        """Of a recv that waits; nobody's choice is overruled."""
-        with self.case("niceness") as twin:
-            for before, args, nice in ((0, [], -10), (0, ["--nice=0"], 0), (5, [], 5),
-                                       (5, ["--nice", "-3"], -3)):
-                tool = command(["recv", "--qmp", twin.qmp_path, "--listen", f":{PORT}", *args])
-                recv = self.b.spawn(tool.replace("exec", f"exec nice -n {before}"))
-                self.b.run(f"until ss -Hltn 'sport = :{PORT}' | grep -q .; do sleep 0.1; done",
-                           timeout=60, check=True)
-                has = self.b.run("cut -d ' ' -f 19 /proc/$(pidof migrate-fast)/stat").out
-                recv.kill(signal.SIGINT)
-                recv.wait(60)
-                assert int(has) == nice, f"started with {before}, {args}: {has}"
+        """Of a recv and a send that wait for the other; nobody's choice is overruled."""
+        with self.case("niceness of recv") as twin:
+            for before, args, nice in NICENESS:
+                recv = self.nice(twin, before, ["recv", "--listen", f":{PORT}", *args])
+                wait_listening(self.b, recv, PORT)
+                self.has_niceness(recv, self.b, nice)
+        with self.test("niceness of send"):
+            for before, args, nice in NICENESS:
+                # It says nothing.
+                other = self.b.spawn(f"exec busybox nc -l -p {PORT}")
+                wait_listening(self.b, other, PORT)
+                send = self.nice(self.vm, before, ["send", "--to", f"{self.b.addr}:{PORT}", *args])
+                self.a.run(f"until ss -Hnt state established dport = {PORT} | grep -q .; "
+                           "do sleep 0.1; done", timeout=60, check=True)
+                self.has_niceness(send, self.a, nice)
+                other.kill()
+                other.wait(60)
+            self.survived()
+
+    @staticmethod
+    def nice(guest, before, words):
+        line = command([*words, "--qmp", guest.qmp_path])
+        return guest.host.spawn(line.replace("exec", f"exec nice -n {before}", 1))
+
+    @staticmethod
+    def has_niceness(tool, host, nice):
+        """So has the module's thread, of the same name, that asks KVM for it."""
+        has = host.run("for pid in $(pidof migrate-fast); do cut -d ' ' -f 19 /proc/$pid/stat; "
+                       "done", check=True).out.split()
+        tool.kill(signal.SIGINT)
+        assert tool.wait(60).rc == FAILED
+        assert set(has) == {str(nice)}, f"{has}, not {nice}"
 
     def ready(self):
         with self.case("check finds nothing wrong with a good VM") as twin:

@@ -13,7 +13,7 @@ named, missed, pages that were only named, and those of them that had to be sent
 import time
 
 from micro import Failed
-from migrate.move import Tool, travelled, wait_listening
+from migrate.move import Tool, travelled
 
 PORT = 4444
 PATIENCE = 400
@@ -44,7 +44,7 @@ class Ours:
         asked = time.monotonic()
         recv = Tool(twin.host, ["recv", "--qmp", twin.qmp_path, "--listen", f":{PORT}",
                                 "--json", *self.recv])
-        wait_listening(recv, PORT)
+        recv.wait_listening(PORT)
         began = time.monotonic()
         send = Tool(vm.host, ["send", "--qmp", vm.qmp_path, "--to",
                               f"{twin.host.addr}:{PORT}", "--json", *self.args])
