@@ -33,14 +33,20 @@
  * before it looks at @refusers, a collapse since it looked at the flag, under
  * mmap_lock. So when every mapping has had the flag set under its mmap_lock,
  * and the file has no more references than mappings and our own, there is
- * neither, and there will be none. References of others delay this: short ones
- * of page faults, long ones of a core dump that has the file mapped.
+ * neither, and there will be none as long as somebody refuses. References of
+ * others delay this: short ones of page faults, long ones of a core dump that has
+ * the file mapped.
  *
  * That can take long, so no lock of ours is held: mmap_lock of any process
  * (write) is the only one, and i_mmap_rwsem is not held while it is taken. Of
- * several who refuse each does all of it. The last who allows has the flag taken
- * away, by a work that does nothing if somebody refuses again by then.
+ * several who begin at once each does all of it; who comes when one has come to
+ * the end, and still refuses, has nothing to do. That must be so: page faults
+ * that wait for an absent page have a reference until it comes, and who wants to
+ * refuse may be who brings it. The last who allows has the flag taken away, by a
+ * work that does nothing if somebody refuses again by then.
  */
+#include <linux/atomic.h>
+#include <linux/bits.h>
 #include <linux/err.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -56,6 +62,11 @@
 #include "compat/mm.h"
 #include "mappings.h"
 
+/*
+ * In @refusers, beside one of them at least: since one has come to the end there
+ * was always somebody who refused.
+ */
+#define SETTLED		BIT(MF_REFUSERS)
 /* How often mappings are looked at again that were in use. */
 #define AGAIN_JIFFIES	(HZ / 50 ?: 1)
 
@@ -152,17 +163,17 @@ static int change_all(struct file *shmem, bool refused, long references,
  * Context: no lock held that is taken under mmap_lock or waits for it; the
  * caller has an open file of ours, whose inode holds a reference of the shmem
  * file, and sees to it that nobody calls mf_collapse_allow() for @who meanwhile.
- * May wait for mmap_lock of any process that maps it, and for page faults that
- * hold a reference. Return: 0, or -EINTR: then mf_collapse_allow() is to be
- * called.
+ * Unless it is refused already may wait for mmap_lock of any process that maps it,
+ * and for page faults that hold a reference. Return: 0, or -EINTR: then
+ * mf_collapse_allow() is to be called.
  */
 int mf_collapse_refuse(struct mf_collapse *collapse, enum mf_refuser who)
 {
 	int err;
 
-	set_bit(who, &collapse->refusers);
-	/* Pairs with mf_collapse_map(), and with restore(). */
-	smp_mb__after_atomic();
+	/* A full barrier: pairs with mf_collapse_map(), and with restore(). */
+	if (atomic_long_fetch_or(BIT(who), &collapse->refusers) & SETTLED)
+		return 0;
 	if (cancel_delayed_work_sync(&collapse->restore))
 		fput(collapse->shmem);
 	while ((err = change_all(collapse->shmem, true, 1,
@@ -171,6 +182,8 @@ int mf_collapse_refuse(struct mf_collapse *collapse, enum mf_refuser who)
 			return -EINTR;
 		schedule_timeout_interruptible(1);
 	}
+	if (!err)
+		atomic_long_or(SETTLED, &collapse->refusers);
 	return err;
 }
 
@@ -196,7 +209,7 @@ static void restore(struct work_struct *work)
 	 * Who refuses after this look waits for us to end. The inode of ours
 	 * may have a reference of the file, and this work has one.
 	 */
-	if (!READ_ONCE(collapse->refusers))
+	if (!atomic_long_read(&collapse->refusers))
 		err = change_all(collapse->shmem, false, 2, lock_if_free);
 	/* Refused to be queued: it is being cancelled, and was not pending. */
 	if (!err || !queue_delayed_work(restore_queue, &collapse->restore,
@@ -216,8 +229,14 @@ static void restore(struct work_struct *work)
  */
 void mf_collapse_allow(struct mf_collapse *collapse, enum mf_refuser who)
 {
-	if (!test_and_clear_bit(who, &collapse->refusers) ||
-	    READ_ONCE(collapse->refusers))
+	long before = atomic_long_read(&collapse->refusers), after;
+
+	do {
+		after = before & ~BIT(who);
+		if (after == SETTLED)
+			after = 0;
+	} while (!atomic_long_try_cmpxchg(&collapse->refusers, &before, after));
+	if (!before || after)
 		return;
 	get_file(collapse->shmem);
 	/* Two who were both the last ones queue it once. */
@@ -237,7 +256,7 @@ void mf_collapse_map(const struct mf_collapse *collapse,
 {
 	/* The reference first: see mf_collapse_refuse(). */
 	smp_mb();
-	if (READ_ONCE(collapse->refusers))
+	if (atomic_long_read(&collapse->refusers))
 		mf_vma_set_flags(vma, VM_DONTEXPAND, VM_DONTEXPAND);
 }
 

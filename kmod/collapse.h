@@ -6,6 +6,7 @@
 #ifndef MF_COLLAPSE_H
 #define MF_COLLAPSE_H
 
+#include <linux/atomic.h>
 #include <linux/types.h>
 #include <linux/workqueue.h>
 
@@ -21,18 +22,20 @@ struct vm_area_struct;
 enum mf_refuser {
 	MF_REFUSER_FILL,
 	MF_REFUSER_TRACK,
+	/* private: not one, but how many there are */
+	MF_REFUSERS,
 };
 
 /**
  * struct mf_collapse - may mappings of a RAM file be collapsed?
  * @shmem: the file that they map
- * @refusers: bits by enum mf_refuser: they say no
+ * @refusers: bits by enum mf_refuser: they say no; and one more, see collapse.c
  * @restore: makes mappings as they were. While it is pending it owns a
  *	reference of @shmem, and with it this structure and the module
  */
 struct mf_collapse {
 	struct file *shmem;
-	unsigned long refusers;
+	atomic_long_t refusers;
 	struct delayed_work restore;
 };
 

@@ -166,15 +166,9 @@ static int mark(struct mf_ram *ram, struct mf_fill *fill, u64 start, u64 end,
  */
 static int begin_marking(struct mf_fill *fill)
 {
-	bool refused;
-
 	mutex_lock(&fill->lock);
 	fill->marking++;
-	/* And stays so, since we are marking. */
-	refused = fill->count;
 	mutex_unlock(&fill->lock);
-	if (refused)
-		return 0;
 	return mf_collapse_refuse(fill->collapse, MF_REFUSER_FILL);
 }
 
