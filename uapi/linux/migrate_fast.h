@@ -119,8 +119,10 @@ struct migrate_fast_add {
  * START begins to track every file of the session that is not tracked yet:
  * when it returns, no page of them is writable in any page table without its
  * dirty bit. Copy the files after START, not before. While a file is tracked
- * it cannot grow (EBUSY to whoever tries); and on kernels from 6.17 on its
- * mappings are neither collapsed (MADV_COLLAPSE) nor served by userfaultfd(2).
+ * it cannot grow (EBUSY to whoever tries). On kernels from 6.17 on its mappings
+ * are as while pages are absent (see struct migrate_fast_demand) and not served
+ * by userfaultfd(2), and of one that mprotect(2) makes writable all pages count
+ * as written, once.
  *
  * STOP ends tracking and forgets the dirty bits. Stopping what is not
  * tracked is no error. Large (2 MB) mappings that were split come back by
