@@ -9,6 +9,7 @@
 
 #include "../lib/say.h"
 #include "address.h"
+#include "capabilities.h"
 #include "keep.h"
 #include "receiver.h"
 #include "record.h"
@@ -41,7 +42,7 @@ static int finish_run(struct receiver *receiver, const json_t *record,
 	if (!json_is_true(json_object_get(record, "start"))) {
 		receiver->stage = STAGE_RUNNING;
 		/* It may be about to wait for a page: we do not. */
-		vm_start_restoring(vm);
+		capabilities_start_restoring(vm);
 		return 0;
 	}
 	/* It waits for a page: only who serves it can end that. */
@@ -69,7 +70,7 @@ static void restore_capabilities(struct receiver *receiver,
 		return;
 	if (vm->qmp.fd >= 0 || reach_qemu(receiver)) {
 		vm->caps_before = json_incref(before);
-		if (!vm_restore_capabilities(vm))
+		if (!capabilities_restore(vm))
 			return;
 	}
 	text = fail_take();

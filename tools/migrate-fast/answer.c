@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "../lib/say.h"
+#include "capabilities.h"
 #include "receiver.h"
 
 #define ASK_MS	5000
@@ -153,7 +154,7 @@ int answer(struct receiver *receiver, int listener)
 	default:
 		/* It may be told to run by hand. */
 		if (!receiver->vm.qmp.gone &&
-		    vm_restore_capabilities(&receiver->vm))
+		    capabilities_restore(&receiver->vm))
 			free(fail_take());
 		return fail(receiver->demand.active ?
 			    "nobody has asked; the VM stays loaded and paused in this QEMU, and a part of its memory is still at the source. Quit this one, and let it run there" :

@@ -12,6 +12,8 @@
 #include "../lib/size.h"
 #include "../store/policy.h"
 #include "options.h"
+#include "problems.h"
+#include "survey.h"
 #include "throttle.h"
 #include "vm.h"
 
@@ -193,7 +195,7 @@ static void check_vm(const struct options *options, struct problems *problems)
 	ok("state", detail);
 	if (vm.has_ignore_shared)
 		ok("capability", "x-ignore-shared");
-	vm_survey(&vm, problems);
+	survey(&vm, problems);
 	for (i = 0; i < vm.rams && problems->n == before; i++) {
 		snprintf(detail, sizeof(detail), "%s, %s in %s", vm.ram[i].id,
 			 size_text((double)vm.ram[i].bytes), vm.ram[i].path);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "../lib/say.h"
+#include "capabilities.h"
 #include "hook.h"
 #include "promise.h"
 #include "resolve.h"
@@ -249,7 +250,7 @@ void resume(struct sender *sender)
 		note("the VM stays paused here; before it can be moved again QEMU needs QMP \"cont\", then \"stop\"");
 	}
 	hook("restore");
-	vm_restore_capabilities(vm);
+	capabilities_restore(vm);
 	/* Not before: if we are killed here, it does what is left to do. */
 	if (guard_dismiss(&sender->guard))
 		free(fail_take());

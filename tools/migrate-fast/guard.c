@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "../lib/say.h"
+#include "capabilities.h"
 #include "guard.h"
 #include "promise.h"
 #include "resolve.h"
@@ -48,7 +49,7 @@ static int clean_up(const char *path, json_t *caps, bool armed)
 			json_decref(reply);
 		}
 		if (!ret)
-			ret = vm_restore_capabilities(&vm);
+			ret = capabilities_restore(&vm);
 		/* Then nothing was put back. */
 		if (vm.qmp.gone)
 			ret = -1;

@@ -8,6 +8,7 @@
 #include "../lib/say.h"
 #include "../lib/size.h"
 #include "hello.h"
+#include "problems.h"
 #include "version.h"
 #include "wire.h"
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../lib/say.h"
+#include "capabilities.h"
 #include "hook.h"
 #include "receiver.h"
 #include "record.h"
@@ -115,7 +116,7 @@ int receiver_run(struct receiver *receiver)
 
 	conn_pause(&receiver->conn, true);
 	/* Before the VM runs: whoever kills us later must not leave it on. */
-	caps = vm_start_restoring(vm);
+	caps = capabilities_start_restoring(vm);
 	if (receiver->run_it) {
 		id = qmp_start(&vm->qmp, "cont", NULL);
 		if (id < 0)
@@ -159,7 +160,7 @@ int receiver_run(struct receiver *receiver)
 				  QMP_MS);
 		json_decref(reply);
 	}
-	vm_end_restoring(vm, caps);
+	capabilities_end_restoring(vm, caps);
 	conn_pause(&receiver->conn, false);
 	return 0;
 }

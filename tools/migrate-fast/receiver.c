@@ -14,11 +14,13 @@
 #include "../lib/size.h"
 #include "../store/sharing.h"
 #include "address.h"
+#include "capabilities.h"
 #include "hook.h"
 #include "ram.h"
 #include "receiver.h"
 #include "record.h"
 #include "refer.h"
+#include "survey.h"
 
 /* A stranger has so long to say something sensible. */
 #define GREETING_MS	5000
@@ -163,8 +165,8 @@ static int welcome(struct receiver *receiver)
 	record_forget_others(receiver);
 	if (hello_compare(&receiver->vm, receiver->hello,
 			  receiver->conn.peer) ||
-	    check_memory(receiver) || vm_set_capabilities(&receiver->vm,
-				vm_plan_capabilities(&receiver->vm)) ||
+	    check_memory(receiver) || capabilities_set(&receiver->vm,
+				capabilities_plan(&receiver->vm)) ||
 	    clear_ram(receiver) ||
 	    (receiver->split && receiver->verify && serve_track(receiver)))
 		return -1;
@@ -355,7 +357,7 @@ static void undo(struct receiver *receiver)
 			note("the QEMU here held half a VM and has ended; start a new one for another try");
 	} else {
 		devstate_close(&receiver->devstate, vm);
-		vm_restore_capabilities(vm);
+		capabilities_restore(vm);
 	}
 	if (fail_text())
 		free(fail_take());
@@ -369,7 +371,7 @@ int receive(struct receiver *receiver)
 	struct vm *vm = &receiver->vm;
 	int listener, ret = -1;
 
-	if (vm_open(vm, options->qmp, true) || vm_need_ready(vm) ||
+	if (vm_open(vm, options->qmp, true) || survey_need_ready(vm) ||
 	    vm_open_session(vm, FEATURES))
 		return -1;
 	if (options->store) {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../lib/say.h"
+#include "capabilities.h"
 #include "conn.h"
 #include "hello.h"
 #include "hook.h"
@@ -113,7 +114,7 @@ static void restore_capabilities(struct vm *vm, const json_t *promise)
 	vm->caps_before = before ? json_incref(before) :
 			  json_pack("[{s:s, s:b}]", "capability",
 				    "x-ignore-shared", "state", 0);
-	vm_restore_capabilities(vm);
+	capabilities_restore(vm);
 }
 
 /* The VM is the source's: it goes on as it was before it was stopped. */

@@ -11,6 +11,7 @@
 #include "../lib/say.h"
 #include "report.h"
 #include "sender.h"
+#include "survey.h"
 
 #define FEATURES (MIGRATE_FAST_FEATURE_HASH | MIGRATE_FAST_FEATURE_SEND)
 
@@ -41,7 +42,7 @@ int resume_supply(struct sender *sender)
 	if (vm_open(vm, options->qmp, false) || need_frozen(sender))
 		return -1;
 	vm->handed_over = true;
-	if (vm_need_ready(vm) || vm_open_session(vm, FEATURES))
+	if (survey_need_ready(vm) || vm_open_session(vm, FEATURES))
 		return -1;
 	for (i = 0; i < vm->rams; i++)
 		sender->stats.total_pages += vm->ram[i].mf.pages;

@@ -5,11 +5,13 @@
 #include <string.h>
 
 #include "../lib/say.h"
+#include "capabilities.h"
 #include "keeping.h"
 #include "line.h"
 #include "report.h"
 #include "saving.h"
 #include "sender.h"
+#include "survey.h"
 #include "tracker.h"
 
 #define FEATURES (MIGRATE_FAST_FEATURE_TRACK | MIGRATE_FAST_FEATURE_HASH | \
@@ -79,7 +81,7 @@ static int track(struct vm *vm)
  */
 static int plan_capabilities(struct sender *sender)
 {
-	sender->capabilities = vm_plan_capabilities(&sender->vm);
+	sender->capabilities = capabilities_plan(&sender->vm);
 	if (!sender->capabilities)
 		return -1;
 	return guard_start(&sender->guard, &sender->vm, sender->options->to,
@@ -95,7 +97,7 @@ static int migrate(struct sender *sender)
 	unsigned int i;
 	int ret;
 
-	if (vm_open(vm, options->qmp, false) || vm_need_ready(vm) ||
+	if (vm_open(vm, options->qmp, false) || survey_need_ready(vm) ||
 	    vm_open_session(vm, FEATURES))
 		return -1;
 	if (options->keep && keeping_plan(vm))

@@ -14,6 +14,7 @@
 #include "../lib/bitmap.h"
 #include "../lib/say.h"
 #include "bits.h"
+#include "capabilities.h"
 #include "hook.h"
 #include "line.h"
 #include "ram.h"
@@ -384,7 +385,7 @@ static int end(struct receiver *receiver)
 		return -1;
 	}
 	record_remove(receiver->session);
-	if (vm_restore_capabilities(vm))
+	if (capabilities_restore(vm))
 		return -1;
 	if (receiver->doubted)
 		return fail("the VM runs here with memory that is not what it was at the source, where it is paused, intact; send there says what to do");

@@ -19,9 +19,11 @@
 #include <string.h>
 
 #include "../lib/say.h"
+#include "capabilities.h"
 #include "hook.h"
 #include "scan.h"
 #include "sender.h"
+#include "survey.h"
 
 /* QEMU needs milliseconds; a busy host perhaps seconds. */
 #define SAVE_MS		30000
@@ -199,7 +201,7 @@ static int set_capabilities(struct sender *sender)
 	json_t *plan = sender->capabilities;
 
 	sender->capabilities = NULL;
-	return vm_set_capabilities(&sender->vm, plan) || hook("capable") ?
+	return capabilities_set(&sender->vm, plan) || hook("capable") ?
 	       -1 : 0;
 }
 
@@ -211,7 +213,7 @@ int switchover(struct sender *sender)
 	progress_phase(&sender->progress, "preparing");
 	if (loop_until(is_ready, sender, 0) ||
 	    (sender->split && supply_connect(sender)) ||
-	    vm_need_same(&sender->vm) || set_capabilities(sender))
+	    survey_need_same(&sender->vm) || set_capabilities(sender))
 		return -1;
 	sender->stats.copy_ms = ms_since(sender->stats.started);
 	progress_phase(&sender->progress, "stopping");

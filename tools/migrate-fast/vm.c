@@ -1,51 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A VM as seen through QMP; see vm.h. */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "../lib/say.h"
-#include "ram.h"
+#include "capabilities.h"
+#include "problems.h"
 #include "vm.h"
-
-/*
- * Capabilities that matter, and what they have to be on either side. Others
- * are left alone. late-block-activate: the destination takes the locks of
- * the disk images at "cont", not at the end of loading, so that the source
- * can go on with them until then.
- */
-static const struct {
-	const char *name;
-	bool source, destination;
-} capabilities[] = {
-	{ "x-ignore-shared", true, true },
-	{ "events", true, true },
-	{ "late-block-activate", false, true },
-	{ "postcopy-ram", false, false },
-	{ "background-snapshot", false, false },
-	{ "multifd", false, false },
-	{ "return-path", false, false },
-	{ "pause-before-switchover", false, false },
-	{ "switchover-ack", false, false },
-	{ "zero-copy-send", false, false },
-	{ "mapped-ram", false, false },
-	{ "compress", false, false },
-	{ "xbzrle", false, false },
-	{ "x-colo", false, false },
-	{ "block", false, false },
-};
 
 #define QUIT_MS		10000
 /* For locks of disk images. */
 #define CONT_TRIES	50
 #define CONT_NS		(100 * NSEC_PER_MSEC)
-
-#define NR_CAPABILITIES	(sizeof(capabilities) / sizeof(capabilities[0]))
 
 /* A string property of a QOM object; NULL without fail() if it has none. */
 static char *qom_string(struct vm *vm, const char *path, const char *property)
@@ -212,24 +180,6 @@ static void on_event(struct qmp *qmp, const char *name, const json_t *data)
 		vm->migration = VM_MIGRATION_BUSY;
 }
 
-static int query_capabilities(struct vm *vm, json_t **list)
-{
-	json_t *cap;
-	size_t i;
-
-	*list = qmp_call(&vm->qmp, "query-migrate-capabilities", NULL, QMP_MS);
-	if (!*list)
-		return -1;
-	json_array_foreach(*list, i, cap) {
-		const char *name = json_string_value(
-				json_object_get(cap, "capability"));
-
-		if (name && !strcmp(name, "x-ignore-shared"))
-			vm->has_ignore_shared = true;
-	}
-	return 0;
-}
-
 int vm_attach(struct vm *vm, const char *qmp_path, unsigned int ms)
 {
 	vm->qmp = (struct qmp){ .event = on_event, .arg = vm };
@@ -238,129 +188,14 @@ int vm_attach(struct vm *vm, const char *qmp_path, unsigned int ms)
 
 int vm_open(struct vm *vm, const char *qmp_path, bool incoming)
 {
-	json_t *list;
-
 	memset(vm, 0, sizeof(*vm));
 	vm->incoming = incoming;
 	vm->session = -1;
 	if (vm_attach(vm, qmp_path, QMP_GREETING_MS) || query_machine(vm) ||
 	    vm_query_status(vm) || query_ram(vm) || vm_query_again(vm) ||
-	    query_capabilities(vm, &list))
+	    capabilities_learn(vm))
 		return -1;
-	json_decref(list);
 	return 0;
-}
-
-static bool wanted(const struct vm *vm, const char *name, bool *state)
-{
-	size_t i;
-
-	for (i = 0; i < NR_CAPABILITIES; i++) {
-		if (strcmp(capabilities[i].name, name))
-			continue;
-		*state = vm->incoming ? capabilities[i].destination :
-					capabilities[i].source;
-		return true;
-	}
-	return false;
-}
-
-/*
- * A send or recv that was killed has left it on, or the operator has set it:
- * nobody can tell. The safe state to leave behind is off.
- */
-static bool put_off(json_t *before, const char *name)
-{
-	if (strcmp(name, "x-ignore-shared"))
-		return false;
-	json_array_append_new(before, json_pack("{s:s, s:b}",
-			"capability", name, "state", 0));
-	return true;
-}
-
-json_t *vm_plan_capabilities(struct vm *vm)
-{
-	json_t *list, *cap, *set = json_array(), *before = json_array();
-	bool as_before = true;
-	size_t i;
-
-	if (query_capabilities(vm, &list)) {
-		json_decref(set);
-		json_decref(before);
-		return NULL;
-	}
-	json_array_foreach(list, i, cap) {
-		const char *name = json_string_value(
-				json_object_get(cap, "capability"));
-		bool is = json_is_true(json_object_get(cap, "state")), want;
-
-		if (!name || !wanted(vm, name, &want))
-			continue;
-		if (is == want) {
-			as_before &= !put_off(before, name);
-			continue;
-		}
-		json_array_append_new(set, json_pack("{s:s, s:b}",
-				"capability", name, "state", want));
-		json_array_append(before, cap);
-	}
-	json_decref(list);
-	if (!vm->has_ignore_shared) {
-		json_decref(set);
-		json_decref(before);
-		fail("QEMU at %s has no capability x-ignore-shared: QEMU 7.2 or newer is needed",
-		     vm->qmp.path);
-		return NULL;
-	}
-	if (!vm->caps_before) {
-		vm->caps_before = before;
-		vm->caps_untouched = as_before;
-	} else {
-		json_decref(before);
-	}
-	return set;
-}
-
-int vm_set_capabilities(struct vm *vm, json_t *plan)
-{
-	if (!plan)
-		return -1;
-	vm->caps_untouched = false;
-	return qmp_do(&vm->qmp, "migrate-set-capabilities",
-		      json_pack("{s:o}", "capabilities", plan));
-}
-
-/*
- * x-ignore-shared must not stay on behind the operator's back: the next
- * ordinary migration of this VM would leave its RAM behind.
- */
-json_int_t vm_start_restoring(struct vm *vm)
-{
-	json_t *before = vm->caps_before;
-
-	vm->caps_before = NULL;
-	if (!before || vm->caps_untouched || vm->qmp.gone) {
-		json_decref(before);
-		return 0;
-	}
-	return qmp_start(&vm->qmp, "migrate-set-capabilities",
-			 json_pack("{s:o}", "capabilities", before));
-}
-
-int vm_end_restoring(struct vm *vm, json_int_t id)
-{
-	json_t *value;
-
-	if (!id)
-		return 0;
-	value = qmp_fetch(&vm->qmp, id, "migrate-set-capabilities", QMP_MS);
-	json_decref(value);
-	return value ? 0 : -1;
-}
-
-int vm_restore_capabilities(struct vm *vm)
-{
-	return vm_end_restoring(vm, vm_start_restoring(vm));
 }
 
 json_int_t vm_announce(struct vm *vm)
@@ -529,56 +364,4 @@ uint64_t vm_allocated(const struct vm *vm)
 	for (i = 0; i < vm->rams; i++)
 		bytes += vm->ram[i].allocated;
 	return bytes;
-}
-
-static int need_none(struct vm *vm, int (*survey)(struct vm *vm,
-						  struct problems *problems))
-{
-	struct problems problems = { 0 };
-	unsigned int i;
-	int ret = 0;
-
-	if (survey(vm, &problems))
-		return -1;
-	for (i = 1; i < problems.n; i++)
-		note("%s", problems.text[i]);
-	if (problems.n)
-		ret = fail("%s", problems.text[0]);
-	problems_free(&problems);
-	return ret;
-}
-
-int vm_need_ready(struct vm *vm)
-{
-	return need_none(vm, vm_survey);
-}
-
-int vm_need_same(struct vm *vm)
-{
-	return need_none(vm, vm_survey_again);
-}
-
-void problem(struct problems *problems, const char *format, ...)
-{
-	va_list args;
-	char *text;
-
-	va_start(args, format);
-	if (vasprintf(&text, format, args) < 0)
-		text = NULL;
-	va_end(args);
-	problems->text = need(realloc(problems->text, (problems->n + 1) *
-				      sizeof(*problems->text)));
-	problems->text[problems->n++] = need(text);
-}
-
-void problems_free(struct problems *problems)
-{
-	unsigned int i;
-
-	for (i = 0; i < problems->n; i++)
-		free(problems->text[i]);
-	free(problems->text);
-	problems->text = NULL;
-	problems->n = 0;
 }

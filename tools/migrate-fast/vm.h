@@ -56,11 +56,6 @@ struct vm {
 	int without_kvm;	/* why KVM's log is not used: -errno, or 0 */
 };
 
-struct problems {
-	char **text;
-	unsigned int n;
-};
-
 /* qmp_open() */
 int vm_attach(struct vm *vm, const char *qmp_path, unsigned int ms);
 /* Connects and asks for everything above; opens no file yet. */
@@ -90,30 +85,11 @@ int vm_quit(struct vm *vm);
 /* For loop_until(): a struct vm whose migration, or QEMU, has come to an end. */
 bool vm_migration_is_over(void *vm);
 
-/* Opens the RAM files; adds to @problems what is in the way of migration. */
-int vm_survey(struct vm *vm, struct problems *problems);
-/* vm_survey(), and failure if there is any problem. */
-int vm_need_ready(struct vm *vm);
-/* What others may have done to it since then, likewise: asks QEMU again. */
-int vm_need_same(struct vm *vm);
-int vm_survey_again(struct vm *vm, struct problems *problems);
+/* What others may have changed since vm_open(). */
 int vm_query_again(struct vm *vm);
 /* Opens a session of the module and adds the RAM files. */
 int vm_open_session(struct vm *vm, uint64_t features);
 void vm_close_session(struct vm *vm);
-
-/*
- * The capabilities that have to be set for us; from here on it is known what
- * was before. NULL after fail().
- */
-json_t *vm_plan_capabilities(struct vm *vm);
-/* Sets them; takes over the reference to @plan, which may be NULL: then -1. */
-int vm_set_capabilities(struct vm *vm, json_t *plan);
-/* Puts back what was before. */
-int vm_restore_capabilities(struct vm *vm);
-/* The same, in two halves: QEMU does it before what is started next. */
-json_int_t vm_start_restoring(struct vm *vm);
-int vm_end_restoring(struct vm *vm, json_int_t id);
 
 /* Tells the network where the VM is; only starts it. */
 json_int_t vm_announce(struct vm *vm);
@@ -121,13 +97,5 @@ json_int_t vm_announce(struct vm *vm);
 /* Bytes of all RAM files. */
 uint64_t vm_bytes(const struct vm *vm);
 uint64_t vm_allocated(const struct vm *vm);
-
-void problem(struct problems *problems, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-void problems_free(struct problems *problems);
-/* What an error of mf_open() means to the operator. */
-void problem_module(struct problems *problems, int err,
-		    const struct migrate_fast_handshake *shake,
-		    uint64_t features);
 
 #endif /* VM_H */
