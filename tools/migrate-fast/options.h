@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../lib/exits.h"
 #include "mode.h"
 #include "pack.h"
 #include "priority.h"
@@ -43,16 +44,6 @@ struct options {
 	bool json;
 	bool no_memory_check;		/* recv */
 	bool back;			/* resolve */
-};
-
-/* Exit status; the man page and --help tell them too. */
-enum exit_status {
-	EXIT_MOVED = 0,
-	EXIT_FAILED = 1,
-	EXIT_USAGE = 2,
-	EXIT_UNKNOWN = 3,
-	EXIT_STRANDED = 4,
-	EXIT_SPLIT = 5,
 };
 
 int cmd_send(const struct options *options);

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lib/exits.h"
 #include "../lib/say.h"
 #include "../lib/size.h"
-#include "../migrate-fast/options.h"
 #include "command.h"
 #include "kept.h"
 #include "policy.h"
