@@ -198,7 +198,7 @@ class Guest:
                 break
             if time.monotonic() > end:
                 raise GuestError(f"guest {self.name} not up after {timeout} s:\n"
-                                 f"{self.serial_text()}")
+                                 f"{self.frozen()}")
         self.up_seconds = time.monotonic() - self._began
         return self
 
