@@ -28,8 +28,10 @@ def source():
 
 def build(folder, *args):
     subprocess.run([os.path.join(TOP, "selftests/kmod.sh"), "stage", folder], check=True)
-    headers = os.path.join(kernel_dir(KERNEL), "headers")
-    return subprocess.run(["make", "-s", "-C", headers, f"M={folder}", *args, "modules"],
+    # As the Makefile does.
+    make = ([os.path.join(TOP, "selftests/vm/latest.sh"), "make"] if KERNEL == "latest" else
+            ["make", "-C", os.path.join(kernel_dir(KERNEL), "headers")])
+    return subprocess.run([*make, "-s", f"M={folder}", *args, "modules"],
                           capture_output=True, text=True, check=False)
 
 
@@ -64,9 +66,23 @@ def named(folder):
     assert "register_kprobe of include/linux/kprobes.h" in changed(folder), changed(folder)
 
 
+def agreed(_):
+    """DKMS does not begin where kernels.mk would refuse, nor leave out what it would build."""
+    with open(os.path.join(COMPAT, "kernels.mk"), encoding="utf-8") as file:
+        kernels = re.search(r"^mf-kernels := (.*)$", file.read(), re.MULTILINE)[1].split()
+    with open(os.path.join(TOP, "dkms.conf"), encoding="utf-8") as file:
+        dkms = re.search(r'^BUILD_EXCLUSIVE_KERNEL="(.*)"$', file.read(), re.MULTILINE)[1]
+    for kernel in kernels:
+        for release in (kernel, f"{kernel}.0-57-amd64", f"{kernel}-rc1"):
+            assert re.search(dkms, release), release
+        for release in (f"{kernel}0", f"1{kernel}", f"{kernel}1.3-amd64"):
+            assert release in kernels or not re.search(dkms, release), release
+    assert not re.search(dkms, "5.99.0"), dkms
+
+
 def main():
     tests = Tests()
-    for case in (refused, named):
+    for case in (refused, named, agreed):
         with tests.test(case.__name__), tempfile.TemporaryDirectory(dir=BUILD) as folder:
             case(os.path.join(folder, "it"))
     return tests.finish()
