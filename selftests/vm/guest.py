@@ -197,7 +197,9 @@ class Guest:
                              "sleep 0.2; done; exit 1").rc == 0 and self.alive():
                 break
             if time.monotonic() > end:
-                raise GuestError(f"guest {self.name} not up after {timeout} s:\n"
+                # KVM's internal errors are told by QEMU, and leave it there, stopped.
+                raise GuestError(f"guest {self.name} not up after {timeout} s, "
+                                 f"\"{self.status()}\":\n{self.proc.output}\n"
                                  f"{self.frozen()}")
         self.up_seconds = time.monotonic() - self._began
         return self
