@@ -103,8 +103,7 @@ struct blocks *blocks_open_raw(const char *path)
 	raw->blocks.path = path;
 	raw->blocks.count = bytes / BLOCK_BYTES;
 	raw->fd = fd;
-	reader_begin(&raw->reader, fd, (off_t)raw->blocks.count * BLOCK_BYTES,
-		     BLOCKS_CHUNK * BLOCK_BYTES);
+	reader_begin(&raw->reader, fd, (off_t)raw->blocks.count * BLOCK_BYTES);
 	return &raw->blocks;
 out:
 	if (fd >= 0)

@@ -12,16 +12,19 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "blocks.h"
+
 /*
  * One is the caller's, the others are read or wait for that: as many as it
  * takes for none of the two threads to wait each time that the other wakes up.
  */
 #define READER_PIECES	4
+#define READER_PIECE	(BLOCKS_CHUNK * BLOCK_BYTES)	/* but the last one */
 
 struct reader_piece {
 	off_t at;
 	size_t bytes;
-	uint8_t *buffer;	/* of .room bytes; NULL: not needed yet */
+	uint8_t *buffer;
 	bool hole;		/* nothing but zeroes, and none of them is here */
 	int err;		/* errno */
 };
@@ -29,8 +32,8 @@ struct reader_piece {
 struct reader {
 	int fd;
 	off_t end;
-	size_t room;		/* bytes of a piece, but the last one */
 	struct reader_piece pieces[READER_PIECES];
+	void *room;		/* the buffers of all pieces; NULL: not needed yet */
 	pthread_t thread;
 	bool running;
 	pthread_mutex_t lock;
@@ -42,8 +45,8 @@ struct reader {
 	bool halt, quit;	/* the thread is to begin no other one */
 	/* Of whoever reads. */
 	off_t data, hole;	/* there is nothing before data; data until hole */
-	off_t asked;		/* for what the kernel was asked ahead */
-	off_t slow;		/* until there it is asked */
+	int direct;		/* the same file, past the cache; -1: cannot be */
+	void *map;		/* the file, for mincore(2) alone */
 };
 
 /*
@@ -51,8 +54,11 @@ struct reader {
  * zeroes at its end.
  */
 int reader_read(int fd, off_t at, size_t bytes, uint8_t *to);
-/* For bytes before @end of @fd, which stays the caller's; nothing is read yet. */
-void reader_begin(struct reader *reader, int fd, off_t end, size_t room);
+/*
+ * For bytes before @end of @fd, which stays the caller's: whole blocks. Nothing
+ * is read yet.
+ */
+void reader_begin(struct reader *reader, int fd, off_t end);
 void reader_end(struct reader *reader);
 /*
  * The piece that begins at @at, before the end; valid until the next call. The
