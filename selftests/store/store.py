@@ -134,6 +134,23 @@ def changes(store):
     assert sorted(os.listdir(store.dir)) == ["lock", "store.json"], os.listdir(store.dir)
 
 
+def cached(store):
+    """In the page cache, on the disk, or in the cache alone: what the file holds is read."""
+    raw = store.image("x.raw", 3000)
+    with open(raw, "r+b") as file:
+        for name in ("hot", "cold"):
+            store.run("add", "--for-all", f"--name={name}", raw)
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        store.run("check", text="0 pages differ")
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        # Two changes that are not on the disk yet, in a part that is not all in the cache.
+        os.pwrite(file.fileno(), os.urandom(PAGE), 700 * PAGE)
+        os.pwrite(file.fileno(), os.urandom(PAGE), 2999 * PAGE)
+        store.run("update", text=" 2 changed")
+        store.run("check", text="0 pages differ")
+
+
 def often(store):
     """A page that fills the disk does not fill the index."""
     raw = os.path.join(store.folder, "x.raw")
@@ -385,7 +402,7 @@ def example(store):
 
 def main():
     tests = Tests()
-    for case in (sources, names, changes, often, broken, damaged, two, killed, exported,
+    for case in (sources, names, changes, cached, often, broken, damaged, two, killed, exported,
                  full, shrinks, sharing, example):
         with tests.test(case.__name__), tempfile.TemporaryDirectory() as folder:
             case(Store(folder))
