@@ -43,7 +43,8 @@ static int raw_digest(struct blocks *blocks, uint64_t first, unsigned int n,
 	if (piece->hole)
 		memset(digests, 0, n * sizeof(*digests));
 	else
-		blocks_digest(piece->buffer, n, seed, digests);
+		blocks_digest(piece->buffer + (at - piece->at), n, seed,
+			      digests);
 	return 0;
 }
 

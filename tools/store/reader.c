@@ -22,9 +22,12 @@
 #include "../lib/say.h"
 #include "reader.h"
 
-/* A page of the processor's holds a piece: the disk is told of it at once. */
+#define PART	(BLOCKS_CHUNK * BLOCK_BYTES)
+/* A page of the processor's: the disk is told of it at once. */
 #define HUGE	(2UL << 20)
-#define ROOM	((READER_PIECES + 1) * HUGE)
+/* So much one piece may need, and all, wherever that begins. */
+#define BUFFER	((READER_PIECE + HUGE - 1) / HUGE * HUGE)
+#define ROOM	(READER_PIECES * BUFFER + HUGE)
 
 int reader_read(int fd, off_t at, size_t bytes, uint8_t *to)
 {
@@ -62,40 +65,71 @@ static bool is_hole(struct reader *reader, off_t at, off_t end)
 }
 
 /* Who may only read the file is told that all of it is, which works as well. */
-static bool is_cached(struct reader *reader, const struct reader_piece *piece)
+static bool is_cached(struct reader *reader, off_t at, size_t bytes)
 {
-	unsigned char in[READER_PIECE / BLOCK_BYTES];
-	size_t i, n = piece->bytes / BLOCK_BYTES;
+	unsigned char in[PART / BLOCK_BYTES];
+	size_t i, n = bytes / BLOCK_BYTES;
 
 	if (reader->map == MAP_FAILED ||
-	    mincore((char *)reader->map + piece->at, piece->bytes, in))
+	    mincore((char *)reader->map + at, bytes, in))
 		return true;
 	for (i = 0; i < n && in[i] & 1; i++)
 		;
 	return i == n;
 }
 
+/* How much there is to read at @at, in one go. */
+static size_t part(struct reader *reader, off_t at)
+{
+	off_t left = reader->end - at;
+
+	return left < PART ? (size_t)left : PART;
+}
+
+/*
+ * What the disk is asked for is worth some parts at a time: less often waits
+ * one for the other. What is copied is better used near to the processor.
+ */
+static void measure_piece(struct reader *reader, struct reader_piece *piece)
+{
+	off_t at = piece->at;
+	size_t bytes = part(reader, at);
+
+	piece->bytes = bytes;
+	piece->hole = is_hole(reader, at, at + (off_t)bytes);
+	piece->direct = !piece->hole && reader->direct >= 0 &&
+			!is_cached(reader, at, bytes);
+	if (!piece->direct)
+		return;
+	while (piece->bytes < READER_PIECE) {
+		at += (off_t)bytes;
+		bytes = part(reader, at);
+		if (!bytes || is_hole(reader, at, at + (off_t)bytes) ||
+		    is_cached(reader, at, bytes))
+			break;
+		piece->bytes += bytes;
+	}
+}
+
 /*
  * What does not come past the cache, be it that the file system cannot do that
  * or that the disk has an error there, may come through it.
  */
-static void read_piece(struct reader *reader, struct reader_piece *piece)
+static int read_piece(struct reader *reader, struct reader_piece *piece)
 {
 	size_t done = 0;
 	ssize_t n;
 
-	piece->err = 0;
-	piece->hole = is_hole(reader, piece->at,
-			      piece->at + (off_t)piece->bytes);
+	measure_piece(reader, piece);
 	if (piece->hole)
-		return;
-	if (reader->direct >= 0 && !is_cached(reader, piece)) {
+		return 0;
+	if (piece->direct) {
 		n = pread(reader->direct, piece->buffer, piece->bytes,
 			  piece->at);
 		done = n < 0 ? 0 : (size_t)n;
 	}
-	piece->err = reader_read(reader->fd, piece->at + (off_t)done,
-				 piece->bytes - done, piece->buffer + done);
+	return reader_read(reader->fd, piece->at + (off_t)done,
+			   piece->bytes - done, piece->buffer + done);
 }
 
 /*
@@ -113,32 +147,22 @@ static void make_room(struct reader *reader)
 	madvise(reader->room, ROOM, MADV_HUGEPAGE);
 	at = (uint8_t *)(((uintptr_t)reader->room + HUGE - 1) & ~(HUGE - 1));
 	for (i = 0; i < READER_PIECES; i++)
-		reader->pieces[i].buffer = at + i * HUGE;
-}
-
-/* The piece to be read next; the lock is held. */
-static struct reader_piece *take_next(struct reader *reader)
-{
-	struct reader_piece *piece = &reader->pieces
-		[(reader->first + reader->ready) % READER_PIECES];
-	off_t left = reader->end - reader->next;
-
-	piece->at = reader->next;
-	piece->bytes = left < READER_PIECE ? (size_t)left : READER_PIECE;
-	reader->next += (off_t)piece->bytes;
-	return piece;
+		reader->pieces[i].buffer = at + i * BUFFER;
 }
 
 /* The lock is held, and let go of meanwhile. */
 static void read_next(struct reader *reader)
 {
-	struct reader_piece *piece = take_next(reader);
+	struct reader_piece *piece = &reader->pieces
+		[(reader->first + reader->ready) % READER_PIECES];
 
+	piece->at = reader->next;
 	reader->busy = true;
 	pthread_mutex_unlock(&reader->lock);
-	read_piece(reader, piece);
+	piece->err = read_piece(reader, piece);
 	pthread_mutex_lock(&reader->lock);
 	reader->busy = false;
+	reader->next += (off_t)piece->bytes;
 	reader->ready++;
 }
 
@@ -205,12 +229,15 @@ const struct reader_piece *reader_get(struct reader *reader, off_t at)
 	struct reader_piece *piece;
 
 	pthread_mutex_lock(&reader->lock);
-	/* The last one goes back. */
+	piece = &reader->pieces[reader->first];
 	if (reader->ready) {
+		if (at > piece->at && at < piece->at + (off_t)piece->bytes)
+			goto out;
+		/* The last one goes back. */
 		reader->first = (reader->first + 1) % READER_PIECES;
 		reader->ready--;
+		piece = &reader->pieces[reader->first];
 	}
-	piece = &reader->pieces[reader->first];
 	if (reader->ready || reader->busy ? piece->at != at :
 					    reader->next != at)
 		seek(reader, at);
@@ -221,6 +248,7 @@ const struct reader_piece *reader_get(struct reader *reader, off_t at)
 	pthread_cond_signal(&reader->changed);
 	while (!reader->ready)
 		pthread_cond_wait(&reader->changed, &reader->lock);
+out:
 	pthread_mutex_unlock(&reader->lock);
 	return piece;
 }

@@ -18,14 +18,15 @@
  * One is the caller's, the others are read or wait for that: as many as it
  * takes for none of the two threads to wait each time that the other wakes up.
  */
-#define READER_PIECES	4
-#define READER_PIECE	(BLOCKS_CHUNK * BLOCK_BYTES)	/* but the last one */
+#define READER_PIECES	3
+#define READER_PIECE	(4 * BLOCKS_CHUNK * BLOCK_BYTES)	/* bytes, at most */
 
 struct reader_piece {
 	off_t at;
-	size_t bytes;
-	uint8_t *buffer;
+	size_t bytes;		/* BLOCKS_CHUNK blocks or a multiple of that ... */
+	uint8_t *buffer;	/* ... but at the end */
 	bool hole;		/* nothing but zeroes, and none of them is here */
+	bool direct;		/* read past the cache, if that works */
 	int err;		/* errno */
 };
 
@@ -61,8 +62,9 @@ int reader_read(int fd, off_t at, size_t bytes, uint8_t *to);
 void reader_begin(struct reader *reader, int fd, off_t end);
 void reader_end(struct reader *reader);
 /*
- * The piece that begins at @at, before the end; valid until the next call. The
- * cheap case is that it follows the last one.
+ * The piece that holds what is at @at, before the end, a multiple of
+ * BLOCKS_CHUNK blocks; valid until the next call. The cheap case is that it is
+ * what follows.
  */
 const struct reader_piece *reader_get(struct reader *reader, off_t at);
 
