@@ -170,10 +170,10 @@ ROWS.append(Row("reuse", "reuse-lazy", "page cache of a shared disk, mean of idl
 # than a quarter does not hold.
 GB = "GB/s"
 ROWS += [
-    Row("native", "native-build", "store add, image on the disk: the disk or XXH64, whichever "
-        "gives less / reached", X, 1.25, "native.cold-bound", "native.cold"),
-    Row("native", "native-build-cached", "store add, image in the page cache: reading or XXH64, "
-        "whichever gives less / reached", X, 1.25, "native.bound", "native.build"),
+    Row("native", "native-build", "store add, image on the disk: the disk or one core's digesting, "
+        "whichever gives less / reached", X, 1.25, "native.cold-bound", "native.cold"),
+    Row("native", "native-build-cached", "store add, image in the page cache: one core that reads "
+        "and digests it / reached", X, 1.25, "native.hash", "native.build"),
     Row("native", "native-build-speed", "store add, image on the disk, GB/s", GB, None,
         "native.cold"),
     Row("native", "native-build-cached-speed", "store add, image in the page cache, GB/s", GB,
