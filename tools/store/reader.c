@@ -87,20 +87,19 @@ static size_t part(struct reader *reader, off_t at)
 }
 
 /*
- * What the disk is asked for is worth some parts at a time: less often waits
- * one for the other. What is copied is better used near to the processor.
+ * Is the piece to be read past the cache? What the disk is asked for is worth
+ * some parts at a time: less often waits one for the other. What is copied is
+ * better used near to the processor.
  */
-static void measure_piece(struct reader *reader, struct reader_piece *piece)
+static bool measure_piece(struct reader *reader, struct reader_piece *piece)
 {
 	off_t at = piece->at;
 	size_t bytes = part(reader, at);
 
 	piece->bytes = bytes;
 	piece->hole = is_hole(reader, at, at + (off_t)bytes);
-	piece->direct = !piece->hole && reader->direct >= 0 &&
-			!is_cached(reader, at, bytes);
-	if (!piece->direct)
-		return;
+	if (piece->hole || reader->direct < 0 || is_cached(reader, at, bytes))
+		return false;
 	while (piece->bytes < READER_PIECE) {
 		at += (off_t)bytes;
 		bytes = part(reader, at);
@@ -109,6 +108,7 @@ static void measure_piece(struct reader *reader, struct reader_piece *piece)
 			break;
 		piece->bytes += bytes;
 	}
+	return true;
 }
 
 /*
@@ -117,13 +117,13 @@ static void measure_piece(struct reader *reader, struct reader_piece *piece)
  */
 static int read_piece(struct reader *reader, struct reader_piece *piece)
 {
+	bool direct = measure_piece(reader, piece);
 	size_t done = 0;
 	ssize_t n;
 
-	measure_piece(reader, piece);
 	if (piece->hole)
 		return 0;
-	if (piece->direct) {
+	if (direct) {
 		n = pread(reader->direct, piece->buffer, piece->bytes,
 			  piece->at);
 		done = n < 0 ? 0 : (size_t)n;

@@ -26,7 +26,6 @@ struct reader_piece {
 	size_t bytes;		/* BLOCKS_CHUNK blocks or a multiple of that ... */
 	uint8_t *buffer;	/* ... but at the end */
 	bool hole;		/* nothing but zeroes, and none of them is here */
-	bool direct;		/* read past the cache, if that works */
 	int err;		/* errno */
 };
 
