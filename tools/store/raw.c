@@ -39,7 +39,7 @@ static int raw_digest(struct blocks *blocks, uint64_t first, unsigned int n,
 	const struct reader_piece *piece = reader_get(&raw->reader, at);
 
 	if (piece->err)
-		return cannot_read(raw, at, piece->err);
+		return cannot_read(raw, piece->failed, piece->err);
 	if (piece->hole)
 		memset(digests, 0, n * sizeof(*digests));
 	else
@@ -57,11 +57,12 @@ static void raw_ahead(struct blocks *blocks, uint64_t first, unsigned int n)
 static int raw_read(struct blocks *blocks, uint64_t first, unsigned int n,
 		    void *to)
 {
-	off_t at = (off_t)first * BLOCK_BYTES;
-	int err = reader_read(to_raw(blocks)->fd, at, (size_t)n * BLOCK_BYTES,
-			      to);
+	off_t at = (off_t)first * BLOCK_BYTES, failed;
+	struct raw *raw = to_raw(blocks);
+	int err = reader_read(raw->fd, at, (size_t)n * BLOCK_BYTES, to,
+			      &failed);
 
-	return err ? cannot_read(to_raw(blocks), at, err) : 0;
+	return err ? cannot_read(raw, failed, err) : 0;
 }
 
 static void raw_close(struct blocks *blocks)

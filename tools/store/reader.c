@@ -29,7 +29,7 @@
 #define BUFFER	((READER_PIECE + HUGE - 1) / HUGE * HUGE)
 #define ROOM	(READER_PIECES * BUFFER + HUGE)
 
-int reader_read(int fd, off_t at, size_t bytes, uint8_t *to)
+int reader_read(int fd, off_t at, size_t bytes, uint8_t *to, off_t *failed)
 {
 	size_t done = 0;
 
@@ -39,8 +39,10 @@ int reader_read(int fd, off_t at, size_t bytes, uint8_t *to)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0)
+		if (n < 0) {
+			*failed = at + (off_t)done;
 			return errno;
+		}
 		if (!n) {
 			memset(to + done, 0, bytes - done);
 			break;
@@ -129,7 +131,8 @@ static int read_piece(struct reader *reader, struct reader_piece *piece)
 		done = n < 0 ? 0 : (size_t)n;
 	}
 	return reader_read(reader->fd, piece->at + (off_t)done,
-			   piece->bytes - done, piece->buffer + done);
+			   piece->bytes - done, piece->buffer + done,
+			   &piece->failed);
 }
 
 /*

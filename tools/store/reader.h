@@ -26,7 +26,8 @@ struct reader_piece {
 	size_t bytes;		/* BLOCKS_CHUNK blocks or a multiple of that ... */
 	uint8_t *buffer;	/* ... but at the end */
 	bool hole;		/* nothing but zeroes, and none of them is here */
-	int err;		/* errno */
+	int err;		/* errno, or 0 ... */
+	off_t failed;		/* ... and where it was met */
 };
 
 struct reader {
@@ -50,10 +51,10 @@ struct reader {
 };
 
 /*
- * All of that at once. 0, or errno. A file that shrinks meanwhile reads as
- * zeroes at its end.
+ * All of that at once. 0, or errno, and @failed is where it was met. A file that
+ * shrinks meanwhile reads as zeroes at its end.
  */
-int reader_read(int fd, off_t at, size_t bytes, uint8_t *to);
+int reader_read(int fd, off_t at, size_t bytes, uint8_t *to, off_t *failed);
 /*
  * For bytes before @end of @fd, which stays the caller's: whole blocks. Nothing
  * is read yet.
