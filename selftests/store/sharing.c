@@ -386,7 +386,7 @@ TEST_F(sharing, another_file)
 	char other[80];
 
 	ASSERT_EQ(0, source_stamp(self->path, &source.stamp));
-	EXPECT_EQ(SOURCE_CHANGED, source_state(&source));
+	EXPECT_EQ(SOURCE_UNTOLD, source_state(&source));
 	snprintf(other, sizeof(other), "%s.new", self->path);
 	write_file(other, "", 0);
 	ASSERT_EQ(0, rename(other, self->path));

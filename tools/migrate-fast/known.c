@@ -35,10 +35,10 @@ static bool is_usable(const struct known *known, const struct source *source,
 		left_out(source, "it was never read to its end (migrate-fast store update)");
 		return false;
 	case SOURCE_CHANGED:
-		if (source->kind != KIND_RAM)
-			note("%s was written since it was read: pages that have changed are not found in it (migrate-fast store update)",
-			     source->name);
+		note("%s was written since it was read: pages that have changed are not found in it (migrate-fast store update)",
+		     source->name);
 		break;
+	case SOURCE_UNTOLD:
 	case SOURCE_SAME:
 		break;
 	}

@@ -62,8 +62,7 @@ static int index_source(struct store *store, struct source *source,
 		return -1;
 	if (ret)
 		return -1;
-	if (source_state(source) == SOURCE_CHANGED &&
-	    source->kind != KIND_RAM)
+	if (source_state(source) == SOURCE_CHANGED)
 		note("%s was written while it was read: what differs by now will not be found (store update)",
 		     source->path);
 	tell(options, source, &built, seconds);

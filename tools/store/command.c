@@ -169,7 +169,7 @@ static const struct command {
 		"  migrate-fast store add --of=web2 /run/migrate-fast/web2\n" } },
 	{ "update", store_cmd_update, 0, ~0U, false, {
 		.options = plain, .parser = parse, .args_doc = "[NAME...]",
-		.doc = "Reads those sources again that have changed; of what is in the index only what differs is written." } },
+		.doc = "Reads those sources again that have changed, and devices and the memory of VMs, which do not tell; of what is in the index only what differs is written." } },
 	{ "remove", store_cmd_remove, 1, ~0U, false, {
 		.options = plain, .parser = parse, .args_doc = "NAME...",
 		.doc = "Forgets sources. The images stay." } },

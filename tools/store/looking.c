@@ -32,7 +32,11 @@ static const char *state_of(const struct store *store,
 	case SOURCE_CHANGED:
 		if (!whole)
 			break;
-		return source->kind == KIND_RAM ? "running" : "changed";
+		return "changed";
+	case SOURCE_UNTOLD:
+		if (!whole)
+			break;
+		return source->kind == KIND_RAM ? "running" : "device";
 	case SOURCE_SAME:
 		if (!whole)
 			break;

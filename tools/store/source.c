@@ -25,45 +25,45 @@ static int64_t ns(struct timespec ts)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-static int look(const char *path, struct stamp *stamp)
+static struct stamp stamp_of(const struct stat *st)
 {
-	struct stat st;
-
-	if (stat(path, &st))
-		return errno;
-	*stamp = (struct stamp){
-		.dev = st.st_dev,
-		.ino = st.st_ino,
-		.bytes = (uint64_t)st.st_size,
-		.mtime = ns(st.st_mtim),
-		.ctime = ns(st.st_ctim),
+	return (struct stamp){
+		.dev = st->st_dev,
+		.ino = st->st_ino,
+		.bytes = (uint64_t)st->st_size,
+		.mtime = ns(st->st_mtim),
+		.ctime = ns(st->st_ctim),
 	};
-	return 0;
 }
 
 int source_stamp(const char *path, struct stamp *stamp)
 {
-	int err = look(path, stamp);
+	struct stat st;
 
-	return err ? fail("cannot open %s: %s", path, strerror(err)) : 0;
+	if (stat(path, &st))
+		return fail("cannot open %s: %s", path, strerror(errno));
+	*stamp = stamp_of(&st);
+	return 0;
 }
 
 enum source_state source_state(const struct source *source)
 {
-	struct stamp now;
 	const struct stamp *then = &source->stamp;
+	struct stamp now;
+	struct stat st;
 
-	if (look(source->path, &now))
+	if (stat(source->path, &st))
 		return SOURCE_GONE;
+	now = stamp_of(&st);
 	/* Another VM's, perhaps, and nobody has said that it may be shared. */
 	if (source->of && then->ino &&
 	    (now.dev != then->dev || now.ino != then->ino))
 		return SOURCE_GONE;
 	if (!source->indexed)
 		return SOURCE_NEW;
-	/* Memory is written without a trace in the file. */
-	if (source->kind == KIND_RAM)
-		return SOURCE_CHANGED;
+	/* Who writes to a device may even be another host. */
+	if (source->kind == KIND_RAM || S_ISBLK(st.st_mode))
+		return SOURCE_UNTOLD;
 	return now.dev == then->dev && now.ino == then->ino &&
 	       now.bytes == then->bytes && now.mtime == then->mtime &&
 	       now.ctime == then->ctime ? SOURCE_SAME : SOURCE_CHANGED;

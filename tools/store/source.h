@@ -42,6 +42,7 @@ struct source {
 enum source_state {
 	SOURCE_SAME,		/* as it was indexed, as far as the file tells */
 	SOURCE_CHANGED,
+	SOURCE_UNTOLD,		/* a device or memory: written without a trace */
 	SOURCE_GONE,		/* or another file has its name, and it matters */
 	SOURCE_NEW,		/* was never indexed */
 };
