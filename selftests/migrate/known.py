@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # pylint: disable=wrong-import-position
 from migrate.move import MODES, TOOL, Scenario, Work, must_answer, travelled
-from vm import Bed
+from vm import Bed, FaultyDisk
 
 PAGE = 4096
 STORE = "/run/store"
@@ -58,6 +58,13 @@ class Known(Scenario):
         self.store("add", *(args or ("--for=vm1",)), self.image)
         return int(host.run(f"sed -n 's/.*seed.*\"\\([0-9a-f]*\\)\".*/\\1/p' "
                             f"{STORE}/store.json", check=True).out, 16)
+
+    def middle(self):
+        """Of the pages of the image that are not zero, where half of them are."""
+        with open(self.image, "rb") as file:
+            used = [at for at, page in enumerate(iter(lambda: file.read(PAGE), b""))
+                    if page.strip(b"\0")]
+        return used[len(used) // 2]
 
     def overwrite(self):
         """Every other page of the image becomes something else."""
@@ -122,6 +129,24 @@ class Known(Scenario):
         result = self.move(meanwhile=lambda: os.truncate(self.image, size // 8))
         assert result["missed"] > 1000, result
 
+    def unreadable(self):
+        """A device does not tell that it was written; of this one a part fails meanwhile."""
+        self.index()
+        bad = self.middle() * PAGE
+        host = self.other(self.vm.host)
+        host.run(f"rm -rf {STORE}")
+        with FaultyDisk(host, self.image, bad) as disk:
+            self.store("add", "--for=vm1", "--name=disk", disk.path)
+            host.run(f"printf x | dd of={disk.path} conv=notrunc 2>/dev/null", check=True)
+            assert " 1 changed" in self.store("update")
+            result = self.move(meanwhile=disk.fail)
+            assert result["missed"] > 1000 and result["taken"]["disk"] > 1000, result
+            said = host.run(f"{TOOL} store update --store={STORE}")
+            assert said.rc == 1, said.out
+            assert f"cannot read {disk.path} at {bad}: Input/output error" in said.out, said.out
+            assert "not-indexed" in self.store("list", host=host)
+            host.run(f"rm -rf {STORE}")
+
     def forged(self):
         """Every page of the image becomes another one of the same XXH64."""
         seed = self.index()
@@ -184,7 +209,7 @@ class Known(Scenario):
             with self.test(f"known: {mode}"):
                 self.known(mode)
         self.run_tests([self.commutes, self.others, self.tenants, self.written, self.shrinks,
-                        self.forged])
+                        self.unreadable, self.forged])
         return self.tests.finish()
 
 

@@ -87,6 +87,25 @@ def sources(store):
             counted
 
 
+def unreadable(store):
+    """A qcow2 image that is none, or lacks what it stands on; see also migrate/known."""
+    bad = os.path.join(store.folder, "bad.qcow2")
+    with open(bad, "wb") as file:
+        file.write(b"QFI\xfb" + os.urandom(100 * PAGE))
+    store.run("add", "--for-all", "--format=qcow2", bad, status=1, text=f"cannot open {bad}")
+    raw = store.image("x.raw", 300)
+    top = os.path.join(store.folder, "top.qcow2")
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", raw, "-F", "raw", top],
+                   check=True)
+    store.run("add", "--for-all", "--format=qcow2", top)
+    store.run("check", text="0 pages differ")
+    os.unlink(raw)
+    store.run("check", status=1, text=f"Could not open '{raw}'")
+    store.run("add", "--for-all", "--name=y", "--format=qcow2", top, status=1,
+              text=f"cannot open {top}")
+    assert sorted(store.list()) == ["top"], store.list()
+
+
 def names(store):
     """Who is named wrongly is told, and nothing is done."""
     raw = store.image("x.raw", 10)
@@ -402,8 +421,8 @@ def example(store):
 
 def main():
     tests = Tests()
-    for case in (sources, names, changes, cached, often, broken, damaged, two, killed, exported,
-                 full, shrinks, sharing, example):
+    for case in (sources, unreadable, names, changes, cached, often, broken, damaged, two,
+                 killed, exported, full, shrinks, sharing, example):
         with tests.test(case.__name__), tempfile.TemporaryDirectory() as folder:
             case(Store(folder))
     return tests.finish()
