@@ -3,7 +3,7 @@
 # Which kernels this is for: those that the tests run on. Between them the memory
 # management differs in ways that no compiler notices (what counts as a mapping, who may
 # collapse one), so that others are refused, by one line, and not guessed.
-mf-kernels := 6.1 6.12
+mf-kernels := 6.1 6.12 7.2
 mf-kernel := $(VERSION).$(PATCHLEVEL)
 
 # KVM's log has to be switched on from outside the VMM, which later ones do not allow
