@@ -320,7 +320,9 @@ class Throttle(Scenario):
         assert levels[:2] == [0, 0] and levels[-1] == 0, "slowed without need"
         assert max(levels) == result["throttle"]
         self.has_slowed = result["throttle"] > 0
-        assert sorted(levels[:-1]) == levels[:-1], "slowed less in between"
+        # Memory that is written after the stop takes another round.
+        running = [each["throttle"] for each in result["rounds"] if not each["stopped"]]
+        assert sorted(running) == running, "slowed less in between"
         assert "postcopy" not in result
         groups.untouched()
         must_answer(self.vm)
