@@ -49,12 +49,17 @@ class Known(Scenario):
         return host.run(" ".join([TOOL, "store", command, f"--store={STORE}", *args]),
                         timeout=300, check=True).out
 
-    def index(self, *args):
-        """What the guest's memory is now becomes an image that the other host indexes."""
+    def copy(self):
+        """What the guest's memory is now becomes an image; the other host, without a store."""
         self.vm.host.run(f"cp --sparse=always {self.vm.ram_path} {self.image}", timeout=300,
                          check=True)
         host = self.other(self.vm.host)
         host.run(f"rm -rf {STORE}")
+        return host
+
+    def index(self, *args):
+        """What the guest's memory is now becomes an image that the other host indexes."""
+        host = self.copy()
         self.store("add", *(args or ("--for=vm1",)), self.image)
         return int(host.run(f"sed -n 's/.*seed.*\"\\([0-9a-f]*\\)\".*/\\1/p' "
                             f"{STORE}/store.json", check=True).out, 16)
@@ -131,10 +136,8 @@ class Known(Scenario):
 
     def unreadable(self):
         """A device does not tell that it was written; of this one a part fails meanwhile."""
-        self.index()
+        host = self.copy()
         bad = self.middle() * PAGE
-        host = self.other(self.vm.host)
-        host.run(f"rm -rf {STORE}")
         with FaultyDisk(host, self.image, bad) as disk:
             self.store("add", "--for=vm1", "--name=disk", disk.path)
             host.run(f"printf x | dd of={disk.path} conv=notrunc 2>/dev/null", check=True)
