@@ -103,7 +103,8 @@ unpack_debug_source()
 	mv "$dest.tmp" "$dest"
 }
 
-# allnoconfig leaves out what something else does not allow: say so.
+# allnoconfig leaves out what something else does not allow: say so. So does what a suite
+# asks for and debug.config does not name.
 configure_debug()
 {
 	local missing
@@ -112,6 +113,9 @@ configure_debug()
 	missing=$(grep '^CONFIG_.*=[ym]' "$here/debug.config" | sort |
 		  comm -23 - <(sort "$2/.config"))
 	[ -z "$missing" ] || die "debug.config is not kept: $(echo "$missing" | xargs)"
+	missing=$(sed -n 's/=[ym]$//p' "$here"/../*/config | sort -u |
+		  comm -23 - <(sed -n 's/=[ym]$//p' "$2/.config" | sort))
+	[ -z "$missing" ] || die "debug.config lacks what suites need: $(echo "$missing" | xargs)"
 }
 
 # Built where it stays: a build knows its own path. What was interrupted goes on.
