@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import textwrap
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -182,6 +183,7 @@ class Demo:
         began = time.monotonic()
         send = self.vm.host.spawn(command(words + ["--report", report]), pty=TTY,
                                   stream=RoundLines().feed)
+        status = self.status_of(send)
         done = send.wait(300)
         ended = time.monotonic()
         if done.rc:
@@ -191,6 +193,7 @@ class Demo:
             raise DemoError(f"migrate-fast recv failed:\n{recv.output}")
         with open(report, encoding="utf-8") as f:
             result = json.load(f)
+        self.tell_status(status)
         # The longest silence ends with an answer.
         time.sleep(MARGIN)
         gap, _ = self.load.gap(began, ended + MARGIN)
@@ -198,6 +201,22 @@ class Demo:
                            "redis_longest_gap_ms": round(gap * 1000, 1),
                            "redis_usual_gap_ms": round(self.load.usual_gap(began) * 1000, 1)}
         return result
+
+    def status_of(self, send):
+        """What the module says of the move, once memory has been copied once."""
+        while send.running and not ROUND.search(send.output):
+            time.sleep(0.1)
+        return self.vm.host.run(command(["status"]), timeout=60).out
+
+    @staticmethod
+    def tell_status(status):
+        """Afterwards: the tool's progress is not to be torn."""
+        say()
+        tool_line(["status      # meanwhile, on the host that it leaves"])
+        for line in status.splitlines():
+            indent = line[:len(line) - len(line.lstrip())]
+            detail(textwrap.fill(line, 86, subsequent_indent=indent + "  ",
+                                 break_long_words=False, break_on_hyphens=False))
 
     def inspect(self, result):
         with Step("Asking the guest whether anything was lost", dots=False):
@@ -244,6 +263,10 @@ PAGE_CLASSES = {
     "compressed": "sent whole, compressed",
     "raw": "sent whole"}
 
+SOURCES = {
+    "events": "every first write of a page",
+    "kvm": "KVM's dirty log for what the guest writes, events for all others"}
+
 
 def show_back(result, row):
     """What is different when memory follows."""
@@ -288,6 +311,11 @@ def show(result):
     row("  on the wire", size(result["wire_bytes"]),
         f"{100 * result['wire_bytes'] / (pages['total'] * 4096):.0f}% of the RAM")
     row("  device state", size(result["device_state_bytes"]), "of it; QEMU's own stream")
+    say(style("1", "  tracking"))
+    source = result["source"]
+    row("  source", source["used"].split(":")[0], SOURCES.get(source["used"], source["used"]))
+    row("  left writable", number(source["kept"]),
+        "times that a page was, since the guest was writing it: it took no fault")
     say(style("1", "  time"))
     verify = result.get("verify_ms", 0)
     row("  total", f"{result['total_ms'] / 1000:.1f} s", f"{len(result['rounds'])} rounds")
