@@ -136,6 +136,9 @@ class Host:
     def start(self):
         """Begin to boot; wait_ready() waits for the end."""
         self._began = time.monotonic()
+        # One that died in this place may have said that it was ready.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.serial)
         with open(os.path.join(self.bed.dir, f"{self.name}.qemu"), "wb") as log:
             self.proc = start_child(self._command(), cwd=self.bed.dir, stdout=log,
                                     stderr=subprocess.STDOUT)
