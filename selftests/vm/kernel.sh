@@ -100,7 +100,26 @@ unpack_debug_source()
 	xz -dc -T0 |
 	tar -x -C "$dest.tmp" --strip-components=1 \
 		--exclude="$name/drivers/gpu/drm/amd/include/asic_reg"
+	mend_debug_source "$dest.tmp"
 	mv "$dest.tmp" "$dest"
+}
+
+# Linux 6.1 with PROVE_RCU waits forever at boot now and then, where it tries RCU-tasks:
+# their thread, if it comes first, awaits its first callback with a mutex held that whoever
+# boots takes. Later kernels release it meanwhile, and so does this one.
+mend_debug_source()
+{
+	local file=$1/kernel/rcu/tasks.h
+	local it='/^static void rcu_tasks_one_gp(/,/^}/'
+	local lock='mutex_lock(\&rtp->tasks_gp_mutex);' release='mutex_unlock(\&rtp->tasks_gp_mutex);'
+
+	[ "$(sed -n "$it p" "$file" | grep -c 'mutex_unlock(')" = 1 ] || return 0
+	sed -i "$it {
+		s/^\t\tset_tasks_gp_state(rtp, RTGS_WAIT_CBS);$/\t\t$release\n&/
+		s/^\t*   TASK_IDLE);$/&\n\t\t$lock/
+	}" "$file"
+	[ "$(sed -n "$it p" "$file" | grep -c 'mutex_\(un\)\?lock(')" = 4 ] ||
+		die "$file is not as it is known"
 }
 
 # allnoconfig leaves out what something else does not allow: say so. So does what a suite
@@ -127,7 +146,8 @@ build_debug()
 	lock_cache
 	[ -s "$apt/sources.list" ] || apt_update
 	deb=$(fetch linux-source-6.1)
-	key=$({ basename "$deb"; cat "$here/debug.config"; } | sha256sum | cut -c 1-16)
+	key=$({ basename "$deb"; cat "$here/debug.config"; declare -f mend_debug_source; } |
+	      sha256sum | cut -c 1-16)
 	kept=$cache/debug-$key
 	if [ ! -e "$kept/release" ]; then
 		mkdir -p "$kept"
