@@ -8,6 +8,7 @@ packages do. What that has built is loaded by a host that runs 6.12. With check-
 """
 import os
 import re
+import shutil
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -18,7 +19,7 @@ from vm.image import kernel_dir, kernel_release
 from vm.ktap import Skip, Tests
 
 OLD, NEW = "6.1", "6.12"
-BUILT = "updates/dkms/migrate_fast.ko"
+BUILT = "updates/dkms/migrate_fast.ko*"	# compressed, if the kernel's own are
 HOOK = "/etc/kernel/postinst.d/dkms"
 # Emulated compilers take their time: five minutes for a kernel.
 PATIENCE = 900
@@ -38,6 +39,7 @@ class Upgrade:
         self.conf = described()
         self.host = bed.host("a", smp=2, mem=3072)
         self.new = kernel_release(NEW)
+        self.built = None	# for NEW, where the next host finds it
 
     def installed(self):
         """By the words of README.md."""
@@ -45,7 +47,7 @@ class Upgrade:
         # Its place is a folder of ours; what it needs of a kernel is there.
         self.host.run(f"make -C {TOP} dkms", timeout=PATIENCE, check=True)
         status = self.host.run("dkms status", check=True).out
-        assert re.search(rf"migrate-fast.*{release}.*installed", status), status
+        assert re.search(rf"migrate-fast.*{re.escape(release)}.*installed", status), status
         self.host.run("modprobe migrate_fast && test -c /dev/migrate-fast", check=True)
         version = self.host.run("cat /sys/module/migrate_fast/version", check=True).out.strip()
         assert version == self.conf["PACKAGE_VERSION"], version
@@ -60,8 +62,10 @@ class Upgrade:
                       timeout=120, check=True)
         self.host.run(f"test -x {HOOK} && {HOOK} {self.new}", timeout=PATIENCE, check=True)
         status = self.host.run("dkms status", check=True).out
-        assert re.search(rf"migrate-fast.*{self.new}.*installed", status), status
-        self.host.run(f"cp /lib/modules/{self.new}/{BUILT} {self.bed.dir}/", check=True)
+        assert re.search(rf"migrate-fast.*{re.escape(self.new)}.*installed", status), status
+        built = self.host.run(f"ls /lib/modules/{self.new}/{BUILT}", check=True).out.strip()
+        self.host.run(f"cp {built} {self.bed.dir}/", check=True)
+        self.built = os.path.join(self.bed.dir, os.path.basename(built))
 
     def refused(self):
         """A kernel that it was not tested on: it says so, and builds nothing."""
@@ -78,14 +82,10 @@ class Upgrade:
 
     def loaded(self):
         """By a host that runs the new kernel."""
-        path = os.path.join(self.bed.dir, os.path.basename(BUILT))
-        with open(path, "rb") as file:
-            module = file.read()
+        assert self.built, "nothing was built"
         with Bed(NEW, name="dkms-new", load=False) as bed:
             host = bed.host("b")
-            copy = os.path.join(bed.dir, os.path.basename(BUILT))
-            with open(copy, "wb") as file:
-                file.write(module)
+            copy = shutil.copy(self.built, bed.dir)
             host.run(f"insmod {copy} && test -c /dev/migrate-fast && rmmod migrate_fast",
                      check=True)
             host.dmesg_check()
