@@ -51,6 +51,10 @@ check: all			## run the tests once: TESTS="ram migrate/full" KERNEL=6.12
 check-all: every		## random tests often, on every kernel (hours)
 	@$(PYTHON) selftests/run --all $(TESTS)
 
+check-sources: all		## migrations, with each source of writes
+	@for source in events kvm; do \
+		MF_SOURCE=$$source $(PYTHON) selftests/run $(or $(TESTS),migrate) || exit; done
+
 # All suites that ask the module itself, and a whole migration.
 debug	 := debug ram track fill hash send session async numa kill migrate/fast
 check-debug:			## the same with a kernel that looks for faults, built here
@@ -86,7 +90,7 @@ clean:				## remove all that was built; keeps downloads
 
 help:
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1	/p' $(firstword $(MAKEFILE_LIST)) | \
-		expand -t 20
+		expand -t 23
 
-.PHONY: all every setup module tools selftests check check-all check-debug check-kernels \
-	demo bench lint install dkms clean help
+.PHONY: all every setup module tools selftests check check-all check-sources check-debug \
+	check-kernels demo bench lint install dkms clean help
