@@ -55,8 +55,8 @@ check-sources: all		## migrations, with each source of writes
 	@for source in events kvm; do \
 		MF_SOURCE=$$source $(PYTHON) selftests/run $(or $(TESTS),migrate) || exit; done
 
-# All suites that ask the module itself, and a whole migration.
-debug	 := debug ram track fill hash send session async numa kill migrate/fast
+# All suites that ask the module itself, and whole migrations, whatever their speed.
+debug	 := debug ram track fill hash send session async numa kill migrate/full
 check-debug:			## the same with a kernel that looks for faults, built here
 	@$(MAKE) --no-print-directory all KERNEL=debug
 	@KERNEL=debug $(PYTHON) selftests/run $(or $(TESTS),$(debug))
