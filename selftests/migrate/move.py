@@ -151,11 +151,13 @@ class Move:
 
     vm is the guest that runs, twin was made by vm.twin() and started (or is None: then
     nobody receives). send_env and recv_env are made by hooks(). args of send are put
-    behind LIMIT. meanwhile is called when recv waits, before send begins.
+    behind LIMIT. meanwhile is called when recv waits, before send begins. source: of writes;
+    None: send's own choice.
     """
 
     def __init__(self, vm, twin, verify=False, port=PORT, args=(), recv_args=(),
-                 send_env=None, recv_env=None, receive=True, to=None, meanwhile=None):
+                 send_env=None, recv_env=None, receive=True, to=None, meanwhile=None,
+                 source=SOURCE):
         self.vm = vm
         self.twin = twin
         self.recv = None
@@ -172,7 +174,7 @@ class Move:
             to = f"{twin.host.addr}:{port}"
         words = ["send", "--qmp", vm.qmp_path, "--to", to, "--json", *LIMIT]
         words += ["--verify"] if verify else []
-        words += [f"--source={SOURCE}"] if SOURCE else []
+        words += [f"--source={source}"] if source else []
         self.send = Tool(vm.host, words + list(args), send_env)
 
     def text(self):

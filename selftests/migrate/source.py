@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """What tells which pages are written: events of the page cache, or KVM's log beside them.
 
-Every move is verified page by page, and by the guest. By default KVM's log is used; when QEMU
-begins to use it as well (calc-dirty-rate does) it is QEMU's alone, and nothing is lost.
+Every move is verified page by page, and by the guest. By default KVM's log is used, whatever
+MF_SOURCE says; when QEMU begins to use it as well (calc-dirty-rate does) it is QEMU's alone,
+and nothing is lost.
 """
 import os
 import sys
@@ -22,7 +23,8 @@ class Source(Scenario):
         self.work = Work(self.vm, "writer 16 hot=1 rate=1000")
 
     def move(self, *args, start=Move, mode="precopy", **options):
-        result, move = self.cross(start=start, args=[*MODES[mode], *args], **options)
+        result, move = self.cross(start=start, args=[*MODES[mode], *args], source=None,
+                                  **options)
         self.tell(result)
         self.note(f"source {result.get('source')}")
         must_answer(self.vm)
